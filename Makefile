@@ -1,0 +1,38 @@
+# Every target sets up what it needs, and is quick the second time.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+SEGBATCH := $(VENV)/bin/segbatch
+READY := $(VENV)/.ready
+
+.PHONY: demo test bench lint setup clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 or later, or say make PYTHON=..."; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; say make PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "setting up $(VENV) (TensorFlow is large: one to three minutes)"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --progress-bar on --disable-pip-version-check -e '.[worker,dev]'
+	@touch $@
+
+demo: $(READY)
+	$(SEGBATCH) demo demo
+	$(SEGBATCH) submit jobs/demo-train.yaml --wait
+	$(SEGBATCH) submit jobs/demo-predict.yaml --wait --parallel 2
+	@$(SEGBATCH) demo demo --compare runs/demo-predict/latest
+
+test: $(READY)
+	@$(PY) -m pytest
+
+bench: $(READY)
+	@$(PY) -m benchmarks
+
+lint: $(READY)
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,111 @@
+"""`segbatch check`: is the job file right, and is the data?"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from segbatch.cli.options import job_argument, load_site, set_option, site_option
+from segbatch.errors import Exit, InputError
+
+if TYPE_CHECKING:
+    from segbatch.data.lint import Finding
+    from segbatch.spec.load import LoadedJob
+
+SAMPLE = 200
+
+
+@click.command()
+@job_argument
+@set_option
+@click.option("--no-data", is_flag=True, help="Check the file alone.")
+@click.option("--full", is_flag=True, help="Read every file of the data, not a sample.")
+@click.option("--sample", type=click.IntRange(1), default=SAMPLE, show_default=True, help="Files to read of each kind.")
+@site_option
+def check(job: Path, sets: tuple[str, ...], no_data: bool, full: bool, sample: int, site: Path | None) -> int:
+    """Check the file JOB, and look at its data.
+
+    All errors of the file are shown at once, each at its line. Of the data, pairs of images and masks are counted and
+    a sample of the files is read: names without partner, sizes, mask values, unreadable files. Nothing is written.
+    Exit code 2 when there are errors.
+
+    \b
+    segbatch check jobs/demo-train.yaml --no-data
+    segbatch check jobs/demo-train.yaml --full
+    """
+    from segbatch.spec.load import load_job
+
+    loaded = load_job(job, sets)
+    if site is not None or not no_data:
+        load_site(site, loaded.job.profile)
+    click.echo(f"{click.format_filename(job)}: a valid {loaded.job.kind} job")
+    if no_data:
+        return Exit.OK
+    findings = _findings(loaded, full, sample)
+    if not findings:
+        click.echo("data: nothing found amiss" + ("" if full else f" in a sample of {sample}; --full reads every file"))
+        return Exit.OK
+    _print(findings)
+    return Exit.BAD_INPUT if any(finding.severity == "error" for finding in findings) else Exit.OK
+
+
+def _findings(loaded: LoadedJob, full: bool, sample: int) -> Sequence[Finding]:
+    try:
+        from segbatch.data.lint import lint
+    except ImportError as error:
+        raise InputError(
+            f"checking data needs pip install segbatch[worker] ({error}); --no-data checks the file alone"
+        ) from None
+    with _progress() as progress:
+        return lint(loaded.job, full=full, sample=sample, progress=progress)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar on the terminal; gives the function to call with the files done and the files in all."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    if sys.stdout.isatty():
+        _print_table(findings)
+    else:
+        for finding in findings:
+            click.echo(f"{finding.severity}: {finding.kind}: {finding.message} ({finding.count})")
+            click.echo(f"    example: {finding.example}")
+            click.echo(f"    fix: {finding.fix}")
+    errors = sum(finding.severity == "error" for finding in findings)
+    click.echo(f"data: {_counted(errors, 'error')}, {_counted(len(findings) - errors, 'warning')}")
+
+
+def _print_table(findings: Sequence[Finding]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_lines=True)
+    for heading in ("", "what", "files", "example", "fix"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "files" else "left")
+    for finding in findings:
+        color = "red" if finding.severity == "error" else "yellow"
+        texts = (finding.message, str(finding.count), finding.example, finding.fix)
+        table.add_row(Text(finding.severity, style=color), *map(Text, texts))
+    Console().print(table)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,72 @@
+"""Options that several commands share, and what they mean."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from segbatch.runs.plan import Plan
+    from segbatch.runs.run import Run
+    from segbatch.spec.site import Site
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+job_argument = click.argument("job", type=click.Path(path_type=Path))
+run_argument = click.argument("run")
+set_option = click.option(
+    "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override a key of the job, such as train.epochs=3."
+)
+site_option = click.option(
+    "--site",
+    type=click.Path(path_type=Path),
+    help="Site file. Default: $SEGBATCH_SITE, ./site.yaml, ~/.config/segbatch/site.yaml.",
+)
+runs_option = click.option(
+    "--runs",
+    "runs_root",
+    type=click.Path(path_type=Path),
+    envvar="SEGBATCH_RUNS",
+    help="Folder that holds all runs. Default: the job's output.runs, the site's, or ./runs.",
+)
+parallel_option = click.option("--parallel", type=click.IntRange(1), help="Tasks at once on this machine. Default: 1.")
+wait_option = click.option(
+    "--wait", is_flag=True, help="Stay, show progress, and exit with the run's code. Ctrl-C stops it; resume continues."
+)
+
+
+def load_site(site: Path | None, profile: str | None = None) -> Site:
+    """Find and read the site file; without one, a site of defaults."""
+    from segbatch.spec.site import find_site
+    from segbatch.spec.site import load_site as read
+
+    path = find_site(site, os.environ, Path.cwd(), Path.home())
+    return read(path, profile)
+
+
+def runs_folder(explicit: Path | None, site: Site, job_says: str | None = None) -> Path:
+    """Folder of all runs: the option, what the job says, what the site says, or ./runs."""
+    return explicit or Path(job_says or site.runs or "runs").absolute()
+
+
+def plan_job(job: Path, sets: tuple[str, ...], site_path: Path | None, runs_root: Path | None) -> tuple[Plan, Site]:
+    """Read a job file and work out what submitting it would do."""
+    from segbatch.runs.plan import make_plan
+    from segbatch.spec.load import load_job
+
+    loaded = load_job(job, sets).job
+    site = load_site(site_path, loaded.profile)
+    root = runs_folder(runs_root, site, loaded.output.runs)
+    plain = site.model_dump(mode="json", exclude_defaults=True)
+    return make_plan(loaded, job.absolute(), runs_root=root, site=plain), site
+
+
+def named_run(run: str, runs_root: Path | None, site_path: Path | None = None) -> Run:
+    """Open the run that a user names."""
+    from segbatch.runs.run import find_run
+
+    return find_run(run, runs_folder(runs_root, load_site(site_path)))

@@ -1,0 +1,102 @@
+"""The command that shows what a run found."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from segbatch.cli.options import named_run, run_argument, runs_option, site_option
+from segbatch.errors import SegbatchError
+
+if TYPE_CHECKING:
+    from segbatch.runs.run import Run
+
+
+@click.command()
+@run_argument
+@runs_option
+@site_option
+@click.option("--rebuild", is_flag=True, help="Merge the tasks' journals and write the report anew.")
+@click.option("--json", "as_json", is_flag=True, help="Print summary.json (of a train run, bundle.json).")
+def report(run: str, runs_root: Path | None, site: Path | None, rebuild: bool, as_json: bool) -> int:
+    """Print the scores of RUN and the path of its report.
+
+    \b
+    segbatch report demo-predict
+    """
+    opened = named_run(run, runs_root, site)
+    code = _rebuild(opened) if rebuild else 0
+    train = opened.record.kind == "train"
+    summary = opened.paths.model / "bundle.json" if train else opened.paths.report / "summary.json"
+    if not summary.exists():
+        raise SegbatchError(
+            f"{opened.label} has no report yet. `segbatch status {opened.paths.folder}` says how far it is."
+        )
+    if as_json:
+        click.echo(summary.read_text(encoding="utf-8"), nl=False)
+    else:
+        print_scores(opened)
+    return code
+
+
+def _rebuild(run: Run) -> int:
+    from segbatch.cluster.local import worker_command
+    from segbatch.runs.layout import FINISH
+
+    return subprocess.run(worker_command(run, FINISH), check=False).returncode
+
+
+def print_scores(run: Run) -> None:
+    """Print a finished run's scores and where to look; of a train run, its bundle."""
+    if run.record.kind == "train":
+        _print_training(run)
+        return
+    try:
+        summary: dict[str, Any] = json.loads((run.paths.report / "summary.json").read_bytes())
+    except FileNotFoundError:
+        return
+    for line in _lines(summary):
+        click.echo(line)
+    click.echo(f"masks   {run.record.predictions_root or run.paths.masks}")
+    click.echo(f"report  {run.paths.report / 'index.html'}")
+
+
+def _lines(summary: dict[str, Any]) -> Iterator[str]:
+    tiles, scores, timing = summary["tiles"], summary["scores"], summary["timing"]
+    yield f"tiles   {tiles['done']} done, {tiles['rejected']} rejected, {tiles['missing']} missing"
+    if timing:
+        yield f"speed   {timing['tiles_per_second']:.1f} tiles/s, {timing['megapixels_per_second']:.2f} megapixels/s"
+    if scores:
+        entered = scores["classes_entered"]["number"]
+        yield (
+            f"scores  mean IoU {_score(scores['mean_iou'])}, mean Dice {_score(scores['mean_dice'])}, "
+            f"accuracy {_score(scores['accuracy'])} over {entered} of {len(summary['classes'])} classes"
+        )
+        width = max(len(item["name"]) for item in summary["classes"])
+        for item in summary["classes"]:
+            yield f"        {item['name']:<{width}}  IoU {_score(item['iou'])}  Dice {_score(item['dice'])}"
+
+
+def _score(value: float | None) -> str:
+    return "  -   " if value is None else f"{value:.4f}"
+
+
+def _print_training(run: Run) -> None:
+    from segbatch.spec.bundle import read_info
+
+    if not (run.paths.model / "bundle.json").exists():
+        return
+    best = read_info(run.paths.model).provenance.get("best", {})
+    if best:
+        click.echo("best    " + ", ".join(f"{key} {_plain(value)}" for key, value in best.items()))
+    click.echo(f"curves  {run.paths.training / 'curves.png'}")
+    click.echo(f"model   {run.paths.model}")
+
+
+def _plain(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,196 @@
+"""Tasks as processes of this machine."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+from segbatch.errors import Exit, SegbatchError
+from segbatch.runs import ledger
+from segbatch.runs.attempts import read_attempts
+from segbatch.runs.layout import FINISH
+from segbatch.runs.process import process_identity
+from segbatch.runs.run import Run, open_run
+from segbatch.runs.status import runner_alive, task_status
+
+TICK_S = 0.5
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def worker_command(run: Run, task: int | str) -> list[str]:
+    """Command line of one task."""
+    which = ["--finish"] if task == FINISH else ["--task", str(task)]
+    return [sys.executable, "-m", "segbatch.worker", str(run.paths.folder), *which]
+
+
+@dataclass
+class LocalRunner:
+    """Runs a run's tasks as processes, at most `parallel` at once, then its finishing task.
+
+    A first stop signal lets every task finish its batch; a second one kills them.
+    """
+
+    run: Run
+    parallel: int
+    on_tick: Callable[[], None] = lambda: None
+    _stops: int = 0
+    _children: set[subprocess.Popen[bytes]] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def execute(self) -> int:
+        """Run all tasks that are not done and return the run's exit code; the ledger tells start and end."""
+        self._refuse_second()
+        token = secrets.token_hex(8)
+        ledger.record(self.run.paths, token, "submitted", backend="local", **process_identity(os.getpid()))
+        code = int(Exit.FAILED)
+        try:
+            with self._stop_signals():
+                code = self._execute()
+        finally:
+            stopped = {"cancelled": True} if self._stops else {}
+            ledger.record(self.run.paths, token, "ended", code=code, **stopped)
+        return code
+
+    def _refuse_second(self) -> None:
+        if runner_alive(self.run):
+            raise SegbatchError(
+                f"{self.run.label} runs already. Watch it with: segbatch status {self.run.paths.folder}"
+            )
+        busy = [task for task in self.run.tasks if task_status(self.run, task).state == "running"]
+        if busy:
+            raise SegbatchError(
+                f"{self.run.label}: task {busy[0]} of an earlier start still runs. "
+                f"Stop it with: segbatch cancel {self.run.paths.folder}   or wait for it."
+            )
+
+    def _execute(self) -> int:
+        todo = [task for task in self.run.tasks if task_status(self.run, task).state != "done"]
+        codes = self._run_all(todo)
+        if self._stops:
+            return int(Exit.INTERRUPTED)
+        worst = next((code for code in codes if code != Exit.OK), int(Exit.OK))
+        finish = self._run_task(FINISH)
+        return int(Exit.INTERRUPTED) if self._stops else worst or finish
+
+    def _run_all(self, tasks: list[int]) -> list[int]:
+        pending = iter(tasks)
+        codes: list[int] = []
+        running: set[Future[int]] = set()
+        with ThreadPoolExecutor(self.parallel, thread_name_prefix="task") as pool:
+            while True:
+                while len(running) < self.parallel and not self._stops:
+                    task = next(pending, None)
+                    if task is None:
+                        break
+                    running.add(pool.submit(self._run_task, task))
+                if not running:
+                    return codes
+                finished, running = wait(running, timeout=TICK_S, return_when=FIRST_COMPLETED)
+                codes += [future.result() for future in finished]
+                self.on_tick()
+
+    def _run_task(self, task: int | str) -> int:
+        """Start one task in a session of its own, so that only this runner signals it, and wait for its end."""
+        log = self.run.paths.log(task)
+        with log.open("ab") as output:
+            child = subprocess.Popen(
+                worker_command(self.run, task),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            with self._lock:
+                self._children.add(child)
+                if self._stops:
+                    child.terminate()
+            try:
+                code = child.wait()
+            finally:
+                with self._lock:
+                    self._children.discard(child)
+        return code if code >= 0 else int(Exit.FAILED)
+
+    @contextmanager
+    def _stop_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._stop) for number in STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._stops += 1
+        # The handler may interrupt this very thread inside a locked block, so it takes no lock.
+        for child in list(self._children):
+            child.send_signal(signal.SIGTERM if self._stops == 1 else signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class LocalScheduler:
+    """Starts runs on this machine, in the background."""
+
+    parallel: int = 1
+    name: str = "local"
+
+    def submit(self, run: Run) -> None:
+        """Start a runner that outlives this process and its terminal, and wait until its ledger line is there."""
+        if runner_alive(run):
+            raise SegbatchError(f"{run.label} runs already. Watch it with: segbatch status {run.paths.folder}")
+        command = [sys.executable, "-m", "segbatch.cluster.local", str(run.paths.folder), str(self.parallel)]
+        before = len(ledger.submissions(run.paths))
+        with run.paths.log("runner").open("ab") as output:
+            child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        while len(ledger.submissions(run.paths)) == before:
+            try:
+                child.wait(timeout=0.05)
+            except subprocess.TimeoutExpired:
+                continue
+            if len(ledger.submissions(run.paths)) == before:
+                tail = run.paths.log("runner").read_text(errors="replace").strip().splitlines()[-1:]
+                raise SegbatchError(f"{run.label}: its tasks could not be started: {' '.join(tail)}")
+
+    def cancel(self, run: Run) -> bool:
+        """Ask the runner, or tasks that outlived it, to stop."""
+        if runner_alive(run):
+            os.kill(int(ledger.submissions(run.paths)[-1].facts["pid"]), signal.SIGTERM)
+            return True
+        return self._cancel_orphans(run)
+
+    def _cancel_orphans(self, run: Run) -> bool:
+        found = False
+        for task in run.tasks:
+            if task_status(run, task).state == "running":
+                os.kill(int(read_attempts(run.paths.task(task))[-1].start["pid"]), signal.SIGTERM)
+                found = True
+        return found
+
+
+def main(arguments: list[str]) -> int:
+    """Entry of the background runner: run folder and number of tasks at once."""
+    folder, parallel = arguments
+    try:
+        return LocalRunner(open_run(Path(folder)), int(parallel)).execute()
+    except SegbatchError as error:
+        print(error, file=sys.stderr, flush=True)
+        return int(error.exit_code)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""A small painted world with exact truth, to try every kind of job on."""

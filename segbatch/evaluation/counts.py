@@ -1,0 +1,96 @@
+"""Pixels counted by true and predicted class, and their text for a journal."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segbatch.spec.labels import IGNORED
+
+Counts = NDArray[np.int64]
+IndexMap = NDArray[np.uint8]
+
+_PACKED = {axes: re.compile(rf"(?! )(?:(?:^| )\d+(?::\d+){{{axes}}})*", re.ASCII) for axes in (1, 2)}
+"""Packed text by number of axes."""
+
+
+def confusion(truth: IndexMap, predicted: IndexMap, classes: int) -> Counts:
+    """Count the pixels of one tile by true and predicted class.
+
+    Counts of several tiles add up: the sum over tiles is the confusion matrix of the set, however it was cut.
+
+    Args:
+        truth: class indices, uint8 [H, W]; 255 is ignored.
+        predicted: class indices, uint8 [H, W]; 255, and all that is not below `classes`, is "no class".
+        classes: number C of classes, 1 to 254.
+
+    Returns:
+        int64 [C, C + 1]: entry [t, p] is the number of pixels of class t predicted as p; the last column counts
+        "no class". Ignored pixels are in no entry.
+
+    Raises:
+        ValueError: the shapes differ, or the truth holds an index that is neither a class nor 255.
+    """
+    if truth.shape != predicted.shape:
+        raise ValueError(f"expected maps of one shape, received truth {truth.shape} and prediction {predicted.shape}")
+    foreign = (truth >= classes) & (truth != IGNORED)
+    if foreign.any():
+        raise ValueError(f"expected truth below {classes} or {IGNORED}, received {np.unique(truth[foreign]).tolist()}")
+    # Ignored pixels get a row of their own, cut off below: cheaper than selecting the valid ones.
+    rows = np.minimum(truth, classes).astype(np.uint16)
+    cells = rows * np.uint16(classes + 1) + np.minimum(predicted, classes)
+    counted = np.bincount(cells.ravel(), minlength=(classes + 1) ** 2)
+    return counted.reshape(classes + 1, classes + 1)[:classes].astype(np.int64)
+
+
+def class_pixels(predicted: IndexMap, classes: int) -> Counts:
+    """Count the pixels of every predicted class.
+
+    Args:
+        predicted: class indices, uint8 of any shape; "no class" as in `confusion`.
+        classes: number C of classes.
+
+    Returns:
+        int64 [C].
+    """
+    return np.bincount(predicted.ravel(), minlength=classes)[:classes].astype(np.int64)
+
+
+def pack(counts: Counts) -> str:
+    """Return the entries that are not zero as text: `0:0:123 0:2:5` for two axes, `0:123 2:5` for one.
+
+    Only digits, colons and spaces, in order of position; counts that are all zero give an empty text.
+    """
+    entries = np.column_stack([np.argwhere(counts), counts[counts != 0]])
+    return " ".join(":".join(map(str, entry)) for entry in entries.tolist())
+
+
+def unpack(text: str, classes: int) -> Counts:
+    """Return the int64 [C, C + 1] counts that `pack` turned into `text`.
+
+    Raises:
+        ValueError: the text is not one that `pack` writes for this number of classes.
+    """
+    return _unpack(text, (classes, classes + 1))
+
+
+def unpack_pixels(text: str, classes: int) -> Counts:
+    """Return the int64 [C] pixels by class that `pack` turned into `text`; raises as `unpack` does."""
+    return _unpack(text, (classes,))
+
+
+def _unpack(text: str, shape: tuple[int, ...]) -> Counts:
+    if not _PACKED[len(shape)].fullmatch(text):
+        raise ValueError(f"expected counts such as '0:0:123 0:1:5', received {text[:60]!r}")
+    numbers = [int(digits) for digits in text.replace(":", " ").split()]
+    if max(numbers, default=0) > np.iinfo(np.int64).max:
+        raise ValueError(f"counts beyond 64 bits: {text[:60]!r}")
+    entries = np.array(numbers, np.int64).reshape(-1, len(shape) + 1)
+    places = entries[:, :-1]
+    if (places >= shape).any():
+        raise ValueError(f"expected counts of shape {shape}, received entries up to {places.max(axis=0).tolist()}")
+    counts = np.zeros(shape, np.int64)
+    counts[tuple(places.T)] = entries[:, -1]
+    return counts

@@ -1,0 +1,94 @@
+"""Predicting at native resolution: overlapping windows over a tile, blended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from segbatch.data.normalize import normalize
+from segbatch.data.windows import Blend, Windows
+from segbatch.evaluation.counts import confusion
+from segbatch.inference.step import TileResult
+from segbatch.models.bundle import Bundle
+from segbatch.models.decision import decide, probabilities
+
+
+class WindowStep:
+    """Predicts tiles of any size through windows of one size.
+
+    What is blended are probabilities (softmax or sigmoid), so that every window's vote has the same scale.
+
+    Args:
+        bundle: model and what belongs to it; its network takes `window` x `window` pixels.
+        window: side of a window, in pixels.
+        overlap: of neighbouring windows, in pixels or as a share of the window.
+        threshold: binary head: probability from which a pixel is the second class.
+        batch_size: windows in one forward pass.
+        with_truth: count pixels against ground truth.
+        with_probability: also give probabilities.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        window: int,
+        overlap: float,
+        threshold: float,
+        batch_size: int,
+        with_truth: bool,
+        with_probability: bool,
+    ) -> None:
+        self._bundle = bundle
+        self._window = window
+        self._overlap = overlap
+        self._threshold = threshold
+        self._batch_size = batch_size
+        self._with_truth = with_truth
+        self._with_probability = with_probability
+        pixel = tf.uint8 if bundle.info.depth == 8 else tf.uint16
+        signature = tf.TensorSpec([batch_size, window, window, bundle.info.bands], pixel)
+        self._network = tf.function(self._probabilities, input_signature=[signature])
+
+    def __call__(self, image: tf.Tensor, size: np.ndarray, truth: tf.Tensor) -> list[TileResult | None]:
+        """Predict the tiles of one batch, each by itself; arguments and result as in `Step`."""
+        return [
+            self._tile(image[slot, :rows, :columns].numpy(), truth[slot, :rows, :columns].numpy()) if rows else None
+            for slot, (rows, columns) in enumerate(size)
+        ]
+
+    def _probabilities(self, pixels: tf.Tensor) -> tf.Tensor:
+        info = self._bundle.info
+        scores = self._bundle.model(normalize(pixels, info.normalize, info.depth), training=False)
+        return probabilities(tf.cast(scores, tf.float32), info.head, info.output)
+
+    def _tile(self, image: np.ndarray, truth: np.ndarray) -> TileResult:
+        height, width = image.shape[:2]
+        windows = Windows(height, width, self._window, self._overlap)
+        channels = 1 if self._bundle.info.head == "binary" else len(self._bundle.info.labels.scored)
+        blend = Blend(windows, channels)
+        for chunk in self._chunks(list(windows)):
+            pixels = np.zeros((self._batch_size, self._window, self._window, image.shape[2]), image.dtype)
+            for slot, position in enumerate(chunk):
+                pixels[slot] = windows.cut(image, position)
+            votes = self._network(pixels).numpy()
+            for slot, position in enumerate(chunk):
+                blend.add(position, votes[slot])
+        return self._decided(blend.result(), truth)
+
+    def _chunks(self, positions: Sequence[tuple[int, int]]) -> Iterator[Sequence[tuple[int, int]]]:
+        for start in range(0, len(positions), self._batch_size):
+            yield positions[start : start + self._batch_size]
+
+    def _decided(self, blended: np.ndarray, truth: np.ndarray) -> TileResult:
+        classes = len(self._bundle.info.labels.scored)
+        mask = decide(blended, self._bundle.info.head, "probabilities", self._threshold).numpy()
+        probability = np.rint(blended.max(axis=-1) * 255).astype(np.uint8) if self._with_probability else None
+        return TileResult(
+            mask,
+            probability,
+            confusion(truth, mask, classes) if self._with_truth else None,
+            np.bincount(mask.ravel(), minlength=classes)[:classes].astype(np.int64),
+        )

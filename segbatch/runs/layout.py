@@ -1,0 +1,128 @@
+"""The folder of a run: the one place that knows every file's name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+FINISH = "finish"
+"""Name of the task that merges the others and writes the report."""
+
+
+@dataclass(frozen=True)
+class TaskPaths:
+    """Files of one task, over all its attempts."""
+
+    folder: Path
+
+    @property
+    def attempts(self) -> Path:
+        """Start and end of every attempt, one JSON line each."""
+        return self.folder / "attempts.jsonl"
+
+    @property
+    def progress(self) -> Path:
+        """How far the task is."""
+        return self.folder / "progress.json"
+
+    def journal(self, attempt: int) -> Path:
+        """Proof of the tiles that one attempt finished."""
+        return self.folder / f"journal-{attempt}.csv"
+
+    def rejected(self, attempt: int) -> Path:
+        """Tiles that one attempt could not read, with reasons."""
+        return self.folder / f"rejected-{attempt}.csv"
+
+    def journals(self) -> list[tuple[int, Path]]:
+        """Journals of all attempts, oldest first."""
+        found = []
+        for path in self.folder.glob("journal-*.csv"):
+            number = path.stem.removeprefix("journal-")
+            if number.isdigit():
+                found.append((int(number), path))
+        return sorted(found)
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Files of one run."""
+
+    folder: Path
+
+    @property
+    def job(self) -> Path:
+        """The job as submitted, includes and overrides resolved."""
+        return self.folder / "job.yaml"
+
+    @property
+    def record(self) -> Path:
+        """Id, time, versions, digests, roots and shards; written once."""
+        return self.folder / "run.json"
+
+    @property
+    def tiles(self) -> Path:
+        """The tile list."""
+        return self.folder / "tiles.csv"
+
+    @property
+    def split(self) -> Path:
+        """Group and part of every tile."""
+        return self.folder / "split.csv"
+
+    @property
+    def ledger(self) -> Path:
+        """What was asked of which scheduler, and what came of it."""
+        return self.folder / "submissions.jsonl"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the tasks' logs."""
+        return self.folder / "logs"
+
+    @property
+    def masks(self) -> Path:
+        """Folder of the predicted masks; mirrors the images' folders."""
+        return self.folder / "masks"
+
+    @property
+    def probabilities(self) -> Path:
+        """Folder of the probability pictures, where they were asked for."""
+        return self.folder / "probabilities"
+
+    @property
+    def model(self) -> Path:
+        """The bundle of a train run."""
+        return self.folder / "model"
+
+    @property
+    def training(self) -> Path:
+        """Checkpoints, history, curves and previews of a train run."""
+        return self.folder / "training"
+
+    @property
+    def report(self) -> Path:
+        """Folder of the report."""
+        return self.folder / "report"
+
+    def task(self, name: int | str) -> TaskPaths:
+        """Files of task number `name`, or of the finishing task."""
+        return TaskPaths(self.folder / "tasks" / str(name))
+
+    def log(self, name: int | str) -> Path:
+        """Log of a task started on this machine; attempts append to it."""
+        return self.logs / f"{name}.log"
+
+
+def run_folders(root: Path) -> Iterator[Path]:
+    """Yield the folders of all runs below `root` (`<root>/<job name>/<run id>`), newest last."""
+    if not root.is_dir():
+        return
+    found = [
+        run
+        for job in root.iterdir()
+        if job.is_dir()
+        for run in job.iterdir()
+        if not run.is_symlink() and (run / "run.json").is_file()
+    ]
+    yield from sorted(found, key=lambda path: (path.name, path.parent.name))

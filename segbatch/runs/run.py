@@ -1,0 +1,130 @@
+"""A run: its record, its job and its files, opened from its folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ValidationError
+
+from segbatch.errors import InputError
+from segbatch.runs.layout import RunPaths, run_folders
+from segbatch.runs.tiles import Shard
+from segbatch.spec.job import KINDS, Job
+from segbatch.spec.labels import Labels
+from segbatch.spec.section import Section
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class RunRecord(Section):
+    """`run.json`: what is true of a run from its first moment on; never written again."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    id: str
+    name: str
+    kind: Literal["train", "predict", "evaluate"]
+    created: str
+    """UTC, ISO 8601."""
+    job_file: str
+    """Where the job was read from."""
+    labels: Labels
+    tiles: int
+    """Number of tiles in the list."""
+    images_root: str
+    masks_root: str
+    """Empty without ground truth."""
+    predictions_root: str
+    """Empty unless the run evaluates masks that exist."""
+    bundle: str
+    """The model that predicts; empty in other runs."""
+    shards: tuple[tuple[int, int, int], ...]
+    """First tile, number of tiles, byte offset in tiles.csv: one a task."""
+    digests: dict[str, str]
+    """SHA-256 of the job, the code, the tile list, and where there are any of the bundle and the split."""
+    versions: dict[str, str]
+    site: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk."""
+
+    paths: RunPaths
+    record: RunRecord
+
+    @cached_property
+    def job(self) -> Job:
+        """The job as submitted.
+
+        Raises:
+            InputError: job.yaml was changed or damaged.
+        """
+        try:
+            raw = yaml.safe_load(self.paths.job.read_text(encoding="utf-8", errors="surrogateescape"))
+            return KINDS[raw["kind"]].model_validate(raw)
+        except (OSError, yaml.YAMLError, ValidationError, KeyError, TypeError) as error:
+            raise InputError(f"{self.paths.job}: the run's job cannot be read: {error}") from error
+
+    @property
+    def label(self) -> str:
+        """How commands name the run: job name and run id."""
+        return f"{self.record.name}/{self.record.id}"
+
+    @property
+    def tasks(self) -> range:
+        """Numbers of the tasks."""
+        return range(len(self.record.shards))
+
+    def shard(self, task: int) -> Shard:
+        """The tiles of one task."""
+        return Shard(*self.record.shards[task])
+
+
+def open_run(folder: Path) -> Run:
+    """Open a run by its folder.
+
+    Raises:
+        InputError: the folder holds no run, or one of another version.
+    """
+    paths = RunPaths(folder.resolve())
+    try:
+        record = RunRecord.model_validate(json.loads(paths.record.read_bytes()))
+    except FileNotFoundError:
+        raise InputError(f"{folder}: no run here (it has no run.json). `segbatch runs` lists the runs.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{paths.record}: not a run of version {SCHEMA_VERSION}: {error}") from error
+    return Run(paths, record)
+
+
+def find_run(name: str, root: Path) -> Run:
+    """Open the run that a user names: a folder, `job name` or `job name/latest` (its newest run), or a run's id.
+
+    Args:
+        name: what was typed.
+        root: folder that holds all runs, where anything but a path is looked up.
+
+    Raises:
+        InputError: nothing or more than one run is meant.
+    """
+    folder = Path(name).expanduser()
+    if (folder / "run.json").is_file():
+        return open_run(folder)
+    if (folder / "latest" / "run.json").is_file():
+        return open_run(folder / "latest")
+    found = list(run_folders(root))
+    by_job = [path for path in found if path.parent.name == name.removesuffix("/latest")]
+    by_id = [path for path in found if path.name == name or f"{path.parent.name}/{path.name}" == name]
+    if by_id:
+        if len(by_id) > 1:
+            raise InputError(f"run {name!r} is ambiguous: {', '.join(str(path) for path in by_id)}.")
+        return open_run(by_id[0])
+    if by_job:
+        return open_run(by_job[-1])
+    known = sorted({path.parent.name for path in found})
+    hint = f"Jobs with runs there: {', '.join(known[:10])}." if known else "There are none there; is --runs right?"
+    raise InputError(f"{name!r}: no such run. Looked for a run folder, and for a job or run id in {root}. {hint}")

@@ -1,0 +1,76 @@
+"""The tile list of a run: one CSV line a tile, sorted by name, and the shards that are ranges of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from segbatch.runs.files import csv_line, replacing
+
+HEADER = ("image", "mask", "prediction")
+
+
+@dataclass(frozen=True, order=True)
+class Tile:
+    """One image and, where there is one, its mask; paths are POSIX and relative to the run's roots."""
+
+    image: str
+    mask: str = ""
+    prediction: str = ""
+    """A mask that exists already and is to be evaluated."""
+
+    @property
+    def name(self) -> str:
+        """What reports call the tile: the image's path, or the mask's where no image is named."""
+        return self.image or self.mask
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A contiguous range of the tile list."""
+
+    first: int
+    """Position of the first tile in the list."""
+    count: int
+    """Number of tiles."""
+    offset: int
+    """Byte of the tile list where the first tile's line begins."""
+
+
+def write_tiles(path: Path, tiles: Iterable[Tile], shard_size: int) -> list[Shard]:
+    """Write the tile list and cut it into shards of `shard_size` tiles.
+
+    Returns:
+        The shards in order; the last may be shorter. Without tiles there are none.
+    """
+    shards: list[Shard] = []
+    with replacing(path) as handle:
+        offset = handle.write(csv_line(HEADER))
+        first, count, start = 0, 0, offset
+        for tile in tiles:
+            offset += handle.write(csv_line((tile.image, tile.mask, tile.prediction)))
+            count += 1
+            if count == shard_size:
+                shards.append(Shard(first, count, start))
+                first, count, start = first + count, 0, offset
+        if count:
+            shards.append(Shard(first, count, start))
+    return shards
+
+
+def read_tiles(path: Path, shard: Shard | None = None) -> Iterator[Tile]:
+    """Yield the tiles of the list, or of one shard, without reading what lies before it."""
+    with path.open("rb") as raw:
+        if shard is not None:
+            raw.seek(shard.offset)
+        text = io.TextIOWrapper(raw, encoding="utf-8", errors="surrogateescape", newline="")
+        rows = csv.reader(text)
+        if shard is None:
+            next(rows, None)
+        for position, row in enumerate(rows):
+            if shard is not None and position == shard.count:
+                return
+            yield Tile(*row)

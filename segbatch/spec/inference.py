@@ -1,0 +1,80 @@
+"""What a predict or evaluate job says of masks and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from segbatch.spec.data import Side
+from segbatch.spec.section import Conflict, Expected, FileName, Section
+
+Count = Annotated[int, Field(ge=1)]
+Limit = Annotated[
+    Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)],
+    Expected("a count of at least 0, or a share below 1"),
+]
+
+
+class TrainedModel(Section):
+    """The model to predict with; a plain path stands for `{bundle: path}`."""
+
+    bundle: FileName
+    """Bundle folder of a train run (`.../model`), or a Keras file (`.keras`, `.h5`) with the job's own labels."""
+    normalize: Literal["unit"] = "unit"
+    """For Keras files, which do not say: how their inputs were normalised."""
+    output: Literal["auto", "logits", "probabilities"] = "auto"
+    """For Keras files: what they give. `auto` looks at the last activation."""
+
+
+class Predict(Section):
+    """How masks are made."""
+
+    fit: Literal["resize", "window"] = "resize"
+    """`resize`: the whole tile is brought to the network's size and the result back. `window`: overlapping windows at
+    native resolution, blended."""
+    window: Side | None = None
+    """With `fit: window`: side of a window in pixels. Defaults to the network's input size."""
+    overlap: Limit = 0.25
+    """With `fit: window`: overlap of neighbours, in pixels or as a share of the window."""
+    batch_size: Count = 16
+    """Tiles (or windows) in one forward pass; the last batch is padded to this size."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """For two-class models with one channel: probability from which a pixel is the second class. Defaults to the
+    bundle's."""
+    values: Literal["ids", "raw"] = "ids"
+    """What mask pixels hold: class ids, or the first raw value of each class (0 and 255 for `buildings`)."""
+    palette: bool = True
+    """Write palette PNGs, which show the classes' colours in any viewer; their pixels hold the same numbers."""
+    probabilities: bool = False
+    """Also write 8-bit PNGs of the probability (of the second class, or of the chosen class) times 255."""
+    shard_size: Count | None = None
+    """Tiles in one task, rounded up to whole batches. Defaults to the tiles divided by `tasks`."""
+    tasks: Count = 1
+    """Number of tasks that share the tiles."""
+    max_rejected: Limit | None = None
+    """Unreadable tiles that a task may leave out before it stops: a count, or a share below 1. Defaults to no limit."""
+    readers: Count | None = None
+    """Tiles read and decoded at once. Defaults to the processors of the task."""
+    writers: Count = 2
+    """Threads that compress and write masks."""
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Window keys without windows, an overlap that leaves no step, and two ways of cutting up the work."""
+        if self.fit != "window":
+            for key in self.given("window", "overlap"):
+                yield Conflict((key,), f"`{key}` needs `fit: window`", (("fit",),))
+        elif self.window is not None and self.overlap >= self.window:
+            message = f"expected an overlap below the window's {self.window} pixels, received {self.overlap}"
+            yield Conflict(("overlap",), message, (("window",), ("fit",)))
+        if len(self.given("shard_size", "tasks")) == 2:
+            message = "`shard_size` and `tasks` both say how the tiles are cut up; keep one of them"
+            yield Conflict(("shard_size",), message, (("tasks",),))
+
+
+class Report(Section):
+    """What a report shows."""
+
+    pictures: Annotated[int, Field(ge=0, le=100)] = 6
+    """Best and worst tiles shown as pictures, each."""

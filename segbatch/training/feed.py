@@ -1,0 +1,129 @@
+"""One part of the data as batches, in an order that a position in it can be gone on from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from segbatch.data.formats import ImageFormat
+from segbatch.data.reasons import explain
+from segbatch.data.streams import epoch_order, sample_stream
+from segbatch.spec.job import TrainJob
+from segbatch.spec.training import Augment
+
+Pair = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch, and what the pass has come to with it."""
+
+    image: tf.Tensor
+    """float32 [b, h, w, bands], not normalised."""
+    truth: tf.Tensor
+    """uint8 [b, h, w], class indices; 255 is ignored."""
+    tiles: int
+    """b."""
+    position: int
+    """Samples of the order that are done with after this batch."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A part of a job's data.
+
+    Batches are made of the samples that can be read, in order; so the batches that follow a position are the same
+    whether the samples before it were read just now or by an earlier attempt.
+    """
+
+    part: str
+    """train or val."""
+    pairs: Sequence[Pair]
+    """Paths of image and mask."""
+    names: Sequence[str]
+    """Names of the tiles."""
+    job: TrainJob
+    readers: int
+    """Tiles read at once."""
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Order of an epoch, counted from 0: shuffled for learning, as it comes for validation."""
+        if self.part == "train":
+            return epoch_order(len(self.pairs), self.job.seed, epoch)
+        return np.arange(len(self.pairs), dtype=np.int64)
+
+    def batches(self, epoch: int, start: int, missing: Callable[[str, list[int]], None]) -> Iterator[Batch]:
+        """Yield the batches of an epoch from a position on.
+
+        Args:
+            epoch: counted from 0.
+            start: samples of the order to leave out, as done.
+            missing: told the part and the indices of samples that could not be read, before the batch after them.
+        """
+        order = self.order(epoch)
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        position = start
+        augment = self.job.augment if self.part == "train" else ()
+        for batch in self._stream(order[start:], augment, epoch):
+            places = place[batch["index"].numpy()]
+            if not (places[0] >= position and (np.diff(places) > 0).all()):
+                raise RuntimeError(f"samples came out of order: {places} after {position}")
+            after = int(places[-1]) + 1
+            if after - position > len(places):
+                missing(self.part, order[np.setdiff1d(np.arange(position, after), places)].tolist())
+            position = after
+            yield Batch(batch["image"], batch["truth"], len(places), position)
+        if position < len(order):
+            missing(self.part, order[position:].tolist())
+
+    def pick(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.uint8], list[str]]:
+        """Read a few samples, spread evenly over the part, as they are: images, truths, names."""
+        indices = np.unique(np.linspace(0, len(self.pairs) - 1, min(count, len(self.pairs))).astype(np.int64))
+        images, truths, names = [], [], []
+        for batch in self._stream(indices, (), 0):
+            images.append(batch["image"].numpy())
+            truths.append(batch["truth"].numpy())
+            names += [self.names[index] for index in batch["index"].numpy()]
+        height, width = self.job.model.input
+        if not names:
+            return (
+                np.empty((0, height, width, self.job.data.bands), np.float32),
+                np.empty((0, height, width), np.uint8),
+                [],
+            )
+        return np.concatenate(images), np.concatenate(truths), names
+
+    def explain(self, index: int) -> tuple[str, str]:
+        """Name a tile that could not be read, and say why."""
+        image, mask = (Path(os.fsdecode(path)) for path in self.pairs[index])
+        table = self.job.labels.raw_to_index()
+        return self.names[index], explain(image, mask, format_of(self.job), table, self.job.data.size)
+
+    def _stream(self, order: NDArray[np.int64], augment: Augment, epoch: int) -> tf.data.Dataset:
+        if not len(order):
+            return ()
+        return sample_stream(
+            self.pairs,
+            format_of(self.job),
+            self.job.labels.raw_to_index(),
+            order=order,
+            size=self.job.model.input,
+            resize=self.job.model.resize,
+            augment=augment,
+            batch_size=self.job.train.batch_size,
+            seed=self.job.seed,
+            epoch=epoch,
+            readers=self.readers,
+        )
+
+
+def format_of(job: TrainJob) -> ImageFormat:
+    """How the job's images are read."""
+    return ImageFormat(job.data.bands, job.data.depth, job.data.decode)

@@ -1,0 +1,56 @@
+"""The train task: a run's tiles and split in, a bundle out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from segbatch.errors import Exit, InputError
+from segbatch.runs.run import Run
+from segbatch.runs.splits import read_split
+from segbatch.runs.tiles import Tile, read_tiles
+from segbatch.spec.job import TrainJob
+from segbatch.training.worker import train
+
+
+def train_task(run: Run, task: int, attempt: int, stop: Callable[[], bool], log: Callable[[str], None]) -> int:
+    """Train, or go on training, and leave the bundle in the run's folder.
+
+    Raises:
+        Interrupted: a signal came; a checkpoint holds all that was done.
+    """
+    job = run.job
+    if not isinstance(job, TrainJob):
+        raise InputError(f"{run.label} is no train run")
+    split = read_split(run.paths.split)
+    parts: dict[str, list[Tile]] = {"train": [], "val": []}
+    for tile in read_tiles(run.paths.tiles):
+        parts[split[tile.name][1]].append(tile)
+    run.paths.training.mkdir(exist_ok=True)
+    train(
+        job,
+        [_pair(run, tile) for tile in parts["train"]],
+        [_pair(run, tile) for tile in parts["val"]],
+        ([tile.name for tile in parts["train"]], [tile.name for tile in parts["val"]]),
+        folder=run.paths.training,
+        bundle=run.paths.model,
+        progress_path=run.paths.task(task).progress,
+        stop=stop,
+        provenance=_provenance(run),
+        log=log,
+    )
+    return int(Exit.OK)
+
+
+def _pair(run: Run, tile: Tile) -> tuple[bytes, bytes]:
+    record = run.record
+    return (
+        os.fsencode(os.path.join(record.images_root, tile.image)),
+        os.fsencode(os.path.join(record.masks_root, tile.mask)),
+    )
+
+
+def _provenance(run: Run) -> dict[str, Any]:
+    record = run.record
+    return {"run": run.label, "created": record.created, "digests": record.digests, "versions": record.versions}

@@ -1,0 +1,271 @@
+"""The train worker: from a job and its tiles to a bundle, through any number of interruptions."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from segbatch.errors import InputError, Interrupted, SegbatchError
+from segbatch.models.build import build
+from segbatch.models.bundle import save_bundle
+from segbatch.models.decision import probabilities
+from segbatch.models.weights import ensure_weights
+from segbatch.runs.files import write_json
+from segbatch.runs.progress import INTERVAL_S, TaskProgress
+from segbatch.spec.bundle import read_info
+from segbatch.spec.job import TrainJob
+from segbatch.training.checkpoint import Checkpoint, Checkpoints
+from segbatch.training.feed import Feed, Pair
+from segbatch.training.history import write_curves, write_history, write_timing
+from segbatch.training.identity import identity_of
+from segbatch.training.loop import Loop, begin
+from segbatch.training.losses import make_loss
+from segbatch.training.optimizers import make_optimizer
+from segbatch.training.previews import Samples, write_preview
+from segbatch.training.rejections import Rejections, limit_of
+from segbatch.training.state import EpochRecord, TrainState
+from segbatch.training.steps import Steps, assign, values_of
+from segbatch.training.summary import bundle_info, duration, spell, summarize, verdict
+
+Log = Callable[[str], None]
+Names = tuple[Sequence[str], Sequence[str]]
+
+CURVES_EVERY_S = 20.0
+SUMMARY_FILE = "summary.json"
+
+
+def train(
+    job: TrainJob,
+    train_pairs: Sequence[Pair],
+    val_pairs: Sequence[Pair],
+    names: Names,
+    *,
+    folder: Path,
+    bundle: Path,
+    progress_path: Path,
+    stop: Callable[[], bool],
+    provenance: dict[str, Any],
+    log: Log = print,
+) -> dict[str, Any]:
+    """Train a network, or go on where an earlier attempt was stopped; a finished training is left as it is.
+
+    Args:
+        job: what to train.
+        train_pairs: paths of image and mask of the training part.
+        val_pairs: the same of the validation part; where it is empty, training figures pick the best epoch.
+        names: names of the tiles of both parts, in the order of their pairs.
+        folder: checkpoints, history, curves, previews, rejected tiles and summary go here.
+        bundle: folder of the bundle.
+        progress_path: progress file of the task.
+        stop: asked after every step whether to stop there.
+        provenance: kept in the bundle.
+        log: told what goes on, line by line.
+
+    Returns:
+        The summary: best epoch and its scores, tiles, seconds, tiles a second.
+
+    Raises:
+        Interrupted: `stop` said so; a checkpoint holds all that was done.
+        TooManyRejectedError: more tiles are unreadable than `train.max_rejected` allows.
+        InputError: weights are missing, the network cannot be built as described, or the checkpoints in `folder`
+            belong to another training.
+        SegbatchError: training has diverged.
+    """
+    ensure_weights(job.model)
+    if not train_pairs:
+        raise InputError("data: the training part has no tiles.")
+    readers = job.train.readers or len(os.sched_getaffinity(0))
+    parts = {
+        "train": Feed("train", train_pairs, names[0], job, readers),
+        "val": Feed("val", val_pairs, names[1], job, readers),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    identity = identity_of(job, {part: feed.names for part, feed in parts.items()})
+    checkpoints = Checkpoints(folder / "checkpoints", identity, log)
+    found = checkpoints.latest()
+    summary = _finished(job, found, folder, bundle)
+    if summary is not None:
+        log(f"training is finished already: {verdict(summary)}")
+        return summary
+    training = _Training(job, parts, checkpoints, found, folder, progress_path, stop, log)
+    training.run()
+    return training.finish(bundle, provenance)
+
+
+def _finished(job: TrainJob, found: Checkpoint | None, folder: Path, bundle: Path) -> dict[str, Any] | None:
+    if found is None or found.state["epoch"] < job.train.epochs:
+        return None
+    try:
+        read_info(bundle)
+        summary: dict[str, Any] = json.loads((folder / SUMMARY_FILE).read_bytes())
+    except (InputError, OSError, ValueError):
+        return None
+    return summary
+
+
+class _Training:
+    """One attempt at a training."""
+
+    def __init__(
+        self,
+        job: TrainJob,
+        parts: dict[str, Feed],
+        checkpoints: Checkpoints,
+        found: Checkpoint | None,
+        folder: Path,
+        progress_path: Path,
+        stop: Callable[[], bool],
+        log: Log,
+    ) -> None:
+        self._job, self._parts, self._checkpoints, self._folder = job, parts, checkpoints, folder
+        self._stop, self._log = stop, log
+        self._tiles = sum(len(feed.pairs) for feed in parts.values())
+        self._steps = _make_steps(job)
+        self._state = self._resume(found)
+        limit = limit_of(job.train.max_rejected, self._tiles)
+        self._rejections = Rejections(
+            folder / "rejected.csv", limit, lambda part, index: parts[part].explain(index), self._state.rejected
+        )
+        self._loop = Loop(
+            self._steps, parts["train"], parts["val"], self._state, self._rejections, after_step=self._after_step
+        )
+        self._progress = TaskProgress(progress_path, total=job.train.epochs * self._tiles)
+        self._started, self._first_done = time.monotonic(), self._loop.done
+        self._shown = self._saved = time.monotonic()
+        self._drawn = -CURVES_EVERY_S
+
+    def run(self) -> None:
+        """Run the epochs that are left."""
+        job, state = self._job, self._state
+        if not self._parts["val"].pairs and state.epoch == 0:
+            self._log(f"no validation part: the best epoch is picked by its training {job.train.best}")
+        self._progress.update(self._loop.done, note=self._note(), force=True)
+        samples = self._samples() if state.epoch < job.train.epochs else None
+        while state.epoch < job.train.epochs:
+            record = self._loop.run_epoch()
+            self._keep(record)
+            self._report(record, samples)
+
+    def finish(self, bundle: Path, provenance: dict[str, Any]) -> dict[str, Any]:
+        """Put the best epoch's weights into the bundle and write what is to be said of the whole."""
+        state, job = self._state, self._job
+        if state.best_epoch is None:
+            raise RuntimeError("a training without an epoch")
+        assign(self._steps.model.variables, self._checkpoints.best(state.best_epoch))
+        summary = summarize(job, state, {part: len(feed.pairs) for part, feed in self._parts.items()})
+        origin = provenance | {"epoch": state.best_epoch, "scores": summary["scores"]}
+        save_bundle(bundle, self._steps.model, bundle_info(job, self._steps.loss.head, origin))
+        self._write_tables(curves=True)
+        write_json(self._folder / SUMMARY_FILE, summary)
+        self._progress.update(self._loop.done, note="finished", force=True)
+        self._log(f"training finished: {verdict(summary)}")
+        return summary
+
+    def _resume(self, found: Checkpoint | None) -> TrainState:
+        if found is None:
+            return begin(len(self._job.labels.scored))
+        state = TrainState.from_json(found.state)
+        try:
+            assign(self._steps.variables, found.arrays)
+        except ValueError as error:
+            raise SegbatchError(
+                f"{found.path}: the checkpoint does not fit the network that this version of segbatch builds "
+                f"({error}). Resume with the version that wrote it, or submit the job as a new run."
+            ) from error
+        where = f", after {state.position} of {len(self._parts['train'].pairs)} tiles" if state.position else ""
+        if state.epoch < self._job.train.epochs:
+            self._log(f"going on in epoch {state.epoch + 1} of {self._job.train.epochs}{where}")
+        return state
+
+    def _after_step(self) -> None:
+        now = time.monotonic()
+        if now - self._shown >= INTERVAL_S:
+            self._shown = now
+            running = self._loop.current().running.figures()
+            self._progress.update(self._loop.done, note=self._note(), loss=running.loss)
+        if self._stop():
+            self._save()
+            self._progress.update(self._loop.done, note="interrupted", force=True)
+            raise Interrupted(
+                f"Stopped in epoch {self._state.epoch + 1} of {self._job.train.epochs}, after {self._state.position} "
+                f"of {len(self._parts['train'].pairs)} tiles; `segbatch resume` goes on from there."
+            )
+        if now - self._saved >= 60 * self._job.train.checkpoint_minutes:
+            self._save()
+
+    def _save(self) -> None:
+        state = self._loop.current()
+        arrays = values_of(self._steps.variables)
+        self._checkpoints.write(state.epoch, state.position, arrays, state.to_json(), state.best_epoch)
+        self._saved = time.monotonic()
+
+    def _keep(self, record: EpochRecord) -> None:
+        if self._state.judge(record, self._job.train.best):
+            self._checkpoints.write_best(record.epoch, values_of(self._steps.model.variables))
+        self._save()
+
+    def _report(self, record: EpochRecord, samples: Samples | None) -> None:
+        self._log(self._epoch_line(record))
+        judged = record.judged
+        self._progress.update(
+            self._loop.done, note=self._note(), force=True, loss=record.train.loss, iou=judged.iou, dice=judged.dice
+        )
+        due = time.monotonic() - self._drawn >= CURVES_EVERY_S
+        self._write_tables(curves=due)
+        if samples is not None:
+            self._draw(record.epoch, samples)
+
+    def _write_tables(self, *, curves: bool) -> None:
+        state, job = self._state, self._job
+        write_history(self._folder / "history.csv", state.history, job.labels.names)
+        write_timing(self._folder / "timing.csv", state.times)
+        if curves:
+            write_curves(self._folder / "curves.png", state.history, state.best_epoch, job.name)
+            self._drawn = time.monotonic()
+
+    def _samples(self) -> Samples | None:
+        feed = self._parts["val"] if self._parts["val"].pairs else self._parts["train"]
+        images, truths, names = feed.pick(self._job.train.previews)
+        return Samples(images, truths, names, self._job.data.depth) if names else None
+
+    def _draw(self, epoch: int, samples: Samples) -> None:
+        shown = self._folder / "previews"
+        shown.mkdir(exist_ok=True)
+        size = self._job.train.batch_size
+        logits = [self._steps.logits(samples.images[at : at + size]) for at in range(0, len(samples.images), size)]
+        seen = probabilities(tf.concat(logits, axis=0), self._steps.loss.head, "logits").numpy()
+        title = f"{self._job.name}, epoch {epoch} of {self._job.train.epochs}"
+        write_preview(shown / f"epoch-{epoch:04d}.png", samples, seen, self._job.labels, title)
+
+    def _note(self) -> str:
+        return f"epoch {min(self._state.epoch + 1, self._job.train.epochs)} of {self._job.train.epochs}"
+
+    def _epoch_line(self, record: EpochRecord) -> str:
+        state, epochs = self._state, self._job.train.epochs
+        figures = [f"loss {spell(record.train.loss)}"]
+        if record.val is not None:
+            figures.append(f"val loss {spell(record.val.loss)}")
+        prefix = "" if record.val is None else "val "
+        figures += [f"{prefix}IoU {spell(record.judged.iou)}", f"{prefix}Dice {spell(record.judged.dice)}"]
+        best = " (best)" if state.best_epoch == record.epoch else ""
+        rate = f"{state.times[-1].rate:.1f} tiles/s"
+        done = self._loop.done - self._first_done
+        left = (epochs * self._tiles - self._loop.done) * (time.monotonic() - self._started) / max(done, 1)
+        ending = f", {duration(left)} left" if record.epoch < epochs else ""
+        return f"epoch {record.epoch}/{epochs}  {'  '.join(figures)}{best}  {rate}{ending}"
+
+
+def _make_steps(job: TrainJob) -> Steps:
+    if job.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    classes = len(job.labels.scored)
+    loss = make_loss(job.loss.name, classes)
+    model = build(job.model, bands=job.data.bands, channels=loss.channels, seed=job.seed)
+    optimizer = make_optimizer(job.optimizer)
+    return Steps(model, loss, optimizer, how=job.model.normalize, depth=job.data.depth, classes=classes)

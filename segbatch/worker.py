@@ -1,0 +1,123 @@
+"""What a task runs: `python -m segbatch.worker RUN --task N`, and `--finish` after all tasks."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from segbatch.errors import Exit, SegbatchError
+from segbatch.runs.attempts import begin_attempt, end_attempt
+from segbatch.runs.layout import FINISH
+from segbatch.runs.run import Run, open_run
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+
+
+class StopFlag:
+    """Remembers that a signal asked the task to stop; the task looks at it between batches."""
+
+    def __init__(self) -> None:
+        self._signal: int | None = None
+
+    def __call__(self) -> bool:
+        """Tell whether to stop."""
+        return self._signal is not None
+
+    def listen(self) -> None:
+        """Take over the stop signals of this process."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._signal = number
+        # os.write, since print may be what the signal interrupted.
+        os.write(2, f"{signal.Signals(number).name}: finishing the batch in hand, then stopping\n".encode())
+
+
+def log(line: str) -> None:
+    """Write one line of the task's log, with the time."""
+    print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
+
+
+def _quiet(run: Run) -> None:
+    """Keep TensorFlow's chatter about absent GPUs out of the logs of tasks that asked for none."""
+    if not run.job.resources.gpus:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def _body(run: Run, task: int | None, attempt: int, stop: StopFlag) -> Callable[[], int]:
+    """Pick what to run; imports are here so that each task loads only what its kind needs."""
+    if task is None:
+        from segbatch.evaluation.finish import finish
+
+        return lambda: finish(run, log)
+    if run.record.kind == "train":
+        from segbatch.training.task import train_task
+
+        return lambda: train_task(run, task, attempt, stop, log)
+    if run.record.kind == "predict":
+        from segbatch.inference.task import predict_task
+
+        return lambda: predict_task(run, task, attempt, stop, log)
+    from segbatch.evaluation.task import evaluate_task
+
+    return lambda: evaluate_task(run, task, attempt, stop, log)
+
+
+def run_task(folder: Path, task: int | None) -> int:
+    """Run one task of a run (None: the finishing one) and return its exit code.
+
+    Every start and end goes to the task's attempts, failures with their message.
+    """
+    stop = StopFlag()
+    stop.listen()
+    run = open_run(folder)
+    name = FINISH if task is None else task
+    paths = run.paths.task(name)
+    attempt = begin_attempt(paths)
+    log(f"--- {run.label}, task {name}, attempt {attempt}, on {platform.node()}, process {os.getpid()}")
+    code, message = int(Exit.OK), ""
+    try:
+        _quiet(run)
+        code = _body(run, task, attempt, stop)()
+    except SegbatchError as error:
+        code, message = int(error.exit_code), str(error)
+    except MemoryError:
+        code, message = int(Exit.FAILED), "out of memory: ask for more `resources.memory`, or a smaller batch"
+    except Exception as error:
+        traceback.print_exc()
+        code, message = int(Exit.FAILED), f"{type(error).__name__}: {error}"
+    end_attempt(paths, attempt, code, message)
+    log(f"--- exit {code}{': ' + message if message else ''}")
+    return code
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--task", type=int, help="Number of the task.")
+@click.option("--finish", is_flag=True, help="Merge all tasks and write the report.")
+def main(run: Path, task: int | None, finish: bool) -> None:
+    """Run one task of RUN; a scheduler calls this."""
+    if (task is None) != finish:
+        raise click.UsageError("expected either --task N or --finish")
+    try:
+        code = run_task(run, task)
+    except SegbatchError as error:
+        click.echo(str(error), err=True)
+        code = int(error.exit_code)
+    sys.stdout.flush()
+    # TensorFlow's threads may hang or crash while Python takes the interpreter down; all files are closed by now.
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

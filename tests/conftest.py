@@ -1,0 +1,40 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+REPO = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """The checkout."""
+    return REPO
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real aerial tiles and street scenes: SEGBATCH_DATA, or shared/data beside the checkout.
+
+    They may not be passed on with the project, so elsewhere than in CI a missing folder only skips the test.
+    """
+    folder = Path(os.environ.get("SEGBATCH_DATA") or REPO.parent / "shared" / "data")
+    if not (folder / "aerial_buildings" / "metadata.csv").is_file():
+        if os.environ.get("CI"):
+            pytest.fail(f"the example data is missing: {folder}")
+        pytest.skip(f"no example data in {folder}; set SEGBATCH_DATA")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_site(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the tester's own site file and runs folder out of the tests."""
+    for name in ("SEGBATCH_SITE", "SEGBATCH_RUNS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp() / "home"))
