@@ -57,12 +57,13 @@ def check(job: Path, sets: tuple[str, ...], no_data: bool, full: bool, sample: i
 def _findings(loaded: LoadedJob, full: bool, sample: int) -> Sequence[Finding]:
     try:
         from segbatch.data.lint import lint
+
+        with _progress() as progress:
+            return lint(loaded.job, full=full, sample=sample, progress=progress)
     except ImportError as error:
         raise InputError(
             f"checking data needs pip install segbatch[worker] ({error}); --no-data checks the file alone"
         ) from None
-    with _progress() as progress:
-        return lint(loaded.job, full=full, sample=sample, progress=progress)
 
 
 @contextmanager
@@ -81,13 +82,15 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 
 
 def _print(findings: Sequence[Finding]) -> None:
+    from segbatch.spec.problems import shown
+
     if sys.stdout.isatty():
         _print_table(findings)
     else:
         for finding in findings:
-            click.echo(f"{finding.severity}: {finding.kind}: {finding.message} ({finding.count})")
-            click.echo(f"    example: {finding.example}")
-            click.echo(f"    fix: {finding.fix}")
+            click.echo(f"{finding.severity}: {finding.kind}: {shown(finding.message)} ({finding.count})")
+            click.echo(f"    example: {shown(finding.example)}")
+            click.echo(f"    fix: {shown(finding.fix)}")
     errors = sum(finding.severity == "error" for finding in findings)
     click.echo(f"data: {_counted(errors, 'error')}, {_counted(len(findings) - errors, 'warning')}")
 
@@ -97,13 +100,15 @@ def _print_table(findings: Sequence[Finding]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from segbatch.spec.problems import shown
+
     table = Table(show_lines=True)
     for heading in ("", "what", "files", "example", "fix"):
         table.add_column(heading, overflow="fold", justify="right" if heading == "files" else "left")
     for finding in findings:
         color = "red" if finding.severity == "error" else "yellow"
         texts = (finding.message, str(finding.count), finding.example, finding.fix)
-        table.add_row(Text(finding.severity, style=color), *map(Text, texts))
+        table.add_row(Text(finding.severity, style=color), *(Text(shown(text)) for text in texts))
     Console().print(table)
 
 

@@ -33,7 +33,11 @@ runs_option = click.option(
     envvar="SEGBATCH_RUNS",
     help="Folder that holds all runs. Default: the job's output.runs, the site's, or ./runs.",
 )
-parallel_option = click.option("--parallel", type=click.IntRange(1), help="Tasks at once on this machine. Default: 1.")
+parallel_option = click.option(
+    "--parallel",
+    type=click.IntRange(1),
+    help="Tasks at once on this machine. Default: the site's, or as many as have processors of their own.",
+)
 wait_option = click.option(
     "--wait", is_flag=True, help="Stay, show progress, and exit with the run's code. Ctrl-C stops it; resume continues."
 )

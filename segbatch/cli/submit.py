@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from segbatch.cli.options import (
 if TYPE_CHECKING:
     from segbatch.runs.plan import Plan
     from segbatch.runs.run import Run
+    from segbatch.spec.site import Site
 
 
 @click.command()
@@ -61,7 +63,7 @@ def submit(
     run = create_run(planned)
     click.echo(f"run {run.label}")
     click.echo(f"folder {run.paths.folder}")
-    return _start(run, parallel or found_site.parallel or 1, wait)
+    return _start(run, _at_once(run, parallel, found_site), wait)
 
 
 @click.command()
@@ -85,7 +87,7 @@ def resume(run: str, runs_root: Path | None, site: Path | None, parallel: int | 
     if state.state == "done":
         click.echo(f"{opened.label} is done already; nothing to resume")
         return 0
-    return _start(opened, parallel or load_site(site).parallel or 1, wait)
+    return _start(opened, _at_once(opened, parallel, load_site(site, opened.job.profile)), wait)
 
 
 @click.command()
@@ -131,6 +133,13 @@ def plan(job: Path, sets: tuple[str, ...], site: Path | None, runs_root: Path | 
     else:
         _print_plan(planned)
     return 0
+
+
+def _at_once(run: Run, parallel: int | None, site: Site) -> int:
+    """Tasks at once: as asked, as the site says, or as many as have processors of their own; on GPUs one by one."""
+    resources = run.job.resources
+    room = 1 if resources.gpus else (os.cpu_count() or 1) // resources.cpus
+    return parallel or site.parallel or max(room, 1)
 
 
 def _start(run: Run, parallel: int, wait: bool) -> int:

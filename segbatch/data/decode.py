@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from segbatch.data import formats, pictures
 from segbatch.data.formats import ImageFormat
@@ -60,7 +61,7 @@ def decode_mask(content: tf.Tensor, table: bytes) -> tf.Tensor:
     """
     raw = _by_kind(
         content,
-        jpeg=lambda: _first_of_equal(tf.io.decode_jpeg(content, dct_method="INTEGER_ACCURATE")),
+        jpeg=lambda: _first_of_equal(tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")),
         png=lambda: _png_mask(content),
         other=lambda: _pillow_mask(content),
     )
@@ -130,13 +131,10 @@ def _png_header(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _other_image(content: tf.Tensor, fmt: ImageFormat) -> tf.Tensor:
-    # TensorFlow ignores a BMP's palette and a GIF's transparent background; these kinds are rare enough for Pillow.
-    def read(data: bytes) -> np.ndarray[Any, Any]:
-        return pictures.to_bands(_open(data), fmt.bands)
-
     if fmt.depth != 8:
         return _refused(fmt, f"GIF and BMP have 8 bits; expected {fmt.depth}")
-    return tf.numpy_function(read, [content], tf.uint8, stateful=False)
+    # TensorFlow ignores a BMP's palette and a GIF's transparent background; these kinds are rare enough for Pillow.
+    return tf.numpy_function(_image_by_pillow, [content, fmt.bands], tf.uint8, stateful=False)
 
 
 def _refused(fmt: ImageFormat, message: str) -> tf.Tensor:
@@ -170,14 +168,24 @@ def _first_of_equal(pixels: tf.Tensor) -> tf.Tensor:
 
 
 def _pillow_mask(content: tf.Tensor) -> tf.Tensor:
-    return tf.numpy_function(lambda data: pictures.raw_mask(_open(data)), [content], tf.uint8, stateful=False)
+    return tf.numpy_function(_mask_by_pillow, [content], tf.uint8, stateful=False)
 
 
-def _open(data: bytes) -> Any:
+def _image_by_pillow(content: bytes, bands: int) -> NDArray[np.uint8]:
+    return pictures.to_bands(_open(content), int(bands))
+
+
+def _mask_by_pillow(content: bytes) -> NDArray[np.uint8]:
+    return pictures.raw_mask(_open(content))
+
+
+def _open(content: bytes) -> Any:
     try:
-        return pictures.open_picture(data)
+        return pictures.open_picture(content)
+    except MemoryError:
+        raise
     except Exception as error:
-        # TensorFlow knows ValueError as an invalid argument; Pillow raises nearly anything.
+        # Pillow raises nearly anything; only a ValueError becomes an InvalidArgumentError.
         raise pictures.PictureError(str(error)) from error
 
 

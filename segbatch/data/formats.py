@@ -46,6 +46,12 @@ class ImageFormat:
     """JPEG: `accurate` equals libjpeg and Pillow to the bit, `fast` takes a tenth less time and differs slightly."""
 
 
+def bits_of(head: bytes) -> int:
+    """Bits of a sample, 8 or 16, by a readable file's first `HEAD_BYTES` bytes; fewer than 8 count as 8."""
+    deep = head.startswith(PNG_SIGNATURE) and len(head) > PNG_DEPTH_BYTE and head[PNG_DEPTH_BYTE] == 16
+    return 16 if deep else 8
+
+
 def kind_of(head: bytes) -> str:
     """Name the kind of a file by its first `HEAD_BYTES` bytes: a key of `READABLE`, another known kind, or ""."""
     for kind, signature in READABLE.items():

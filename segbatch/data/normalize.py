@@ -10,7 +10,7 @@ def normalize(image: tf.Tensor, how: str, depth: int) -> tf.Tensor:
 
     Args:
         image: [..., bands] of any number type, 0 to 2**depth - 1.
-        how: `unit` divides by the largest value.
+        how: `unit` divides by the largest value that the bits can hold.
         depth: bits of a band, 8 or 16.
 
     Returns:

@@ -3,44 +3,115 @@
 from __future__ import annotations
 
 import io
+import stat
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from segbatch.data.formats import READABLE
+from segbatch.data.faults import damage, not_a_picture, png_fault
+from segbatch.data.formats import HEAD_BYTES, READABLE, bits_of, kind_of
 
 # A scene may be larger than what Pillow takes for an attack; these files are the user's own.
 Image.MAX_IMAGE_PIXELS = None
 
 GREY_MODES = ("1", "L", "LA")
+_BANDS = {"1": 1, "L": 1, "I": 1, "F": 1, "LA": 2, "RGBA": 4, "CMYK": 4}
+_WORDS = {"1": "black and white", "L": "grey", "LA": "grey and alpha", "P": "palette of colours"}
 
 
 class PictureError(ValueError):
     """A picture that cannot be used; the message is the reason, in plain words."""
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A file that was read and decoded."""
+
+    kind: str
+    """JPEG, PNG, GIF or BMP, by content."""
+    bits: int
+    """Bits of a band on disk: 8 or 16; fewer than 8 count as 8."""
+    pixels: Any
+    """The decoded Pillow image."""
+
+    @property
+    def mode(self) -> str:
+        """Pillow's name for what a pixel holds, such as RGB, L or P."""
+        return str(self.pixels.mode)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, in pixels."""
+        width, height = self.pixels.size
+        return height, width
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a whole file.
+
+    Raises:
+        PictureError: it is missing, is no file, may not be read, or storage failed.
+    """
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise PictureError("a folder, not a file" if stat.S_ISDIR(mode) else "not a regular file")
+        return path.read_bytes()
+    except FileNotFoundError:
+        broken = path.is_symlink()
+        raise PictureError("missing: a link to a file that does not exist" if broken else "missing file") from None
+    except PermissionError:
+        raise PictureError("no permission to read the file") from None
+    except OSError as error:
+        raise PictureError(f"could not be read: {error.strerror or error}") from error
+
+
+def read_picture(path: Path) -> Picture:
+    """Read and decode a JPEG, PNG, GIF (first frame) or BMP file.
+
+    Raises:
+        PictureError: it cannot be read or decoded; the message says why.
+    """
+    content = read_bytes(path)
+    if (reason := not_a_picture(content)) is not None:
+        raise PictureError(reason)
+    head = content[:HEAD_BYTES]
+    try:
+        pixels = open_picture(content)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow raises nearly anything on damaged files.
+        raise PictureError(damage(content, error)) from error
+    kind = kind_of(head)
+    if kind == "PNG" and (reason := png_fault(content)) is not None:
+        raise PictureError(reason)
+    return Picture(kind, bits_of(head), pixels)
+
+
 def open_picture(content: bytes) -> Any:
-    """Open a JPEG, PNG, GIF or BMP and decode it; of a GIF, the first frame.
+    """Open a JPEG, PNG, GIF or BMP with Pillow and decode it; of a GIF, the first frame.
 
     Raises:
         OSError, SyntaxError, ValueError: whatever Pillow has to say against the file.
     """
-    picture = Image.open(io.BytesIO(content), formats=tuple(READABLE))
-    picture.load()
-    return picture
+    pixels = Image.open(io.BytesIO(content), formats=tuple(READABLE))
+    pixels.load()
+    return pixels
 
 
-def to_bands(picture: Any, bands: int) -> NDArray[np.uint8]:
-    """Return an 8-bit picture as [H, W, bands]: grey and palette widen to 3, alpha is dropped for 3 and 1.
+def to_bands(pixels: Any, bands: int) -> NDArray[np.uint8]:
+    """Return an 8-bit Pillow image as [H, W, bands]: grey and palette widen to 3, alpha is dropped for 3 and 1.
 
     Raises:
-        PictureError: the picture has not the bands, or more than 8 bits.
+        PictureError: the image has not the bands, or more than 8 bits.
     """
-    check_bands(picture.mode, bands)
-    pixels = np.asarray(picture.convert({1: "L", 3: "RGB", 4: "RGBA"}[bands]), np.uint8)
-    return pixels[..., np.newaxis] if bands == 1 else pixels
+    check_bands(pixels.mode, bands)
+    values = np.asarray(pixels.convert({1: "L", 3: "RGB", 4: "RGBA"}[bands]), np.uint8)
+    return values[..., np.newaxis] if bands == 1 else values
 
 
 def check_bands(mode: str, bands: int) -> None:
@@ -49,35 +120,49 @@ def check_bands(mode: str, bands: int) -> None:
     Raises:
         PictureError: with the bands that came and those expected.
     """
-    if mode.startswith(("I", "F")):
-        raise PictureError("16-bit image, where the model takes 8 bits")
-    have = {"1": 1, "L": 1, "LA": 2, "RGBA": 4, "CMYK": 4}.get(mode, 3)
-    fits = {1: mode in GREY_MODES, 3: True, 4: mode == "RGBA"}[bands]
+    fits = {1: mode in GREY_MODES or mode.startswith(("I", "F")), 3: True, 4: mode == "RGBA"}[bands]
     if not fits:
-        word = {"P": "palette of colours", "CMYK": "CMYK"}.get(mode, mode)
-        raise PictureError(f"{have} band{'s' if have > 1 else ''} ({word}), where the model takes {bands}")
+        raise PictureError(f"image of {bands_of(mode)}, where the model takes {bands}")
 
 
-def raw_mask(picture: Any) -> NDArray[np.uint8]:
+def bands_of(mode: str) -> str:
+    """Name the bands of a Pillow mode: "3 bands (RGB)"."""
+    base = mode.split(";")[0]
+    count = _BANDS.get(base, 3)
+    return f"{count} band{'s' if count > 1 else ''} ({_WORDS.get(base, base)})"
+
+
+def raw_mask(pixels: Any) -> NDArray[np.uint8]:
     """Return a mask's values [H, W] as they are on disk: indices of a palette, 0 and 255 of one bit, else the grey.
+
+    Args:
+        pixels: a decoded Pillow image.
 
     Raises:
         PictureError: the mask holds colours, or more than 8 bits.
     """
-    if picture.mode.startswith(("I", "F")):
+    if pixels.mode.startswith(("I", "F")):
         raise PictureError("16-bit mask; expected 8 bits")
-    if picture.mode == "P":
-        return np.asarray(picture, np.uint8)
-    if picture.mode in GREY_MODES:
-        return np.asarray(picture.convert("L"), np.uint8)
-    pixels = np.asarray(picture.convert("RGB"), np.uint8)
-    if (pixels != pixels[..., :1]).any():
-        raise PictureError(f"mask of colours ({_some_colors(pixels)}); expected one value a pixel")
-    return pixels[..., 0]
+    if pixels.mode == "P":
+        return np.asarray(pixels, np.uint8)
+    if pixels.mode in GREY_MODES:
+        return np.asarray(pixels.convert("L"), np.uint8)
+    values = np.asarray(pixels.convert("RGB"), np.uint8)
+    if (values != values[..., :1]).any():
+        raise PictureError(f"mask of colours ({_some_colors(values)}); expected one value a pixel")
+    return values[..., 0]
 
 
-def _some_colors(pixels: NDArray[np.uint8], most: int = 4) -> str:
-    colors, counts = np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True)
-    common = colors[np.argsort(-counts, kind="stable")[:most]]
-    names = ", ".join("#" + bytes(color.tolist()).hex() for color in common)
-    return f"{len(colors)} colours, most often {names}"
+def _some_colors(values: NDArray[np.uint8], most: int = 4) -> str:
+    colors, counts = common_colors(values)
+    names = ", ".join("#" + bytes(color.tolist()).hex() for color in colors[:most])
+    return f"{len(counts):,} colours, most often {names}"
+
+
+def common_colors(values: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the colours [n, 3] of an RGB array, most frequent first, and their numbers of pixels [n]."""
+    packed = values.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
+    found, counts = np.unique(packed, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    colors = (found[order, np.newaxis] >> np.array([16, 8, 0], np.uint32)) & 255
+    return colors.astype(np.uint8), counts[order].astype(np.int64)

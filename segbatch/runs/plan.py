@@ -14,8 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import segbatch
 from segbatch.errors import InputError
 from segbatch.runs.bundles import bundle_digest
@@ -29,6 +27,7 @@ from segbatch.spec.bundle import read_info
 from segbatch.spec.data import Part
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob, to_plain
 from segbatch.spec.labels import Labels
+from segbatch.spec.yaml_source import dump_yaml
 
 EVALUATE_BATCH = 256
 
@@ -189,7 +188,7 @@ def create_run(plan: Plan, *, now: datetime | None = None) -> Run:
         raise InputError(f"cannot make the run's folder {folder}: {error.strerror}.") from error
     paths = RunPaths(folder.resolve())
     paths.logs.mkdir()
-    job_text = yaml.safe_dump(to_plain(plan.job), sort_keys=False, allow_unicode=True).encode()
+    job_text = dump_yaml(to_plain(plan.job)).encode("utf-8", "surrogateescape")
     write_bytes(paths.job, job_text)
     shards = write_tiles(paths.tiles, plan.tiles, plan.shard_size)
     digests = {"job": digest(job_text), "code": code_digest(), "tiles": file_digest(paths.tiles)}

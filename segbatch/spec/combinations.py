@@ -133,6 +133,8 @@ def _model_and_labels(job: PredictJob) -> Iterator[Conflict]:
         if job.labels is not None:
             yield Conflict(("labels",), "`labels` are for Keras files; a bundle has its own", (where,))
         for key in job.model.given("normalize", "output"):
+            if getattr(job.model, key) == type(job.model).model_fields[key].default:
+                continue
             yield Conflict(("model", key), f"`{key}` is for Keras files; a bundle says it itself", (where,))
     elif job.labels is None:
         message = (

@@ -60,22 +60,12 @@ def load_job(path: Path | str, sets: Sequence[str] = (), environ: Mapping[str, s
     path = Path(path)
     reading = _Reading(environ)
     document = reading.read(path, shown(path), None)
-    _unfold_model(document)
-    for option in sets:
-        apply_set(document, option, Path.cwd())
-        _unfold_model(document)
-    set_names = [f"--set {option}" for option in sets]
+    _override(document, sets)
     kind, known = _kind(document, reading)
     if kind is None:
-        raise JobFileError(document.problems, [*reading.names, *set_names])
+        raise JobFileError(document.problems, _order(reading, "", sets))
     _unfold_model(document)
-    expansion = expand(document, environ)
-    doubtful = expansion.doubtful
-    doubtful |= resolve_paths(document, FROM_FILE, FROM_ROOT, expansion.imported, environ)
-    _defaults(document, path)
-    labels_file, labels_name = resolve_labels(document, document.value["name"], expansion.imported, environ)
-    if document.holds(LABELS) and document.at(LABELS) is None:
-        doubtful.add(LABELS)
+    doubtful, labels_file, labels_name = _complete(document, path, environ)
     validator = Validator(
         KINDS[kind],
         document,
@@ -90,9 +80,36 @@ def load_job(path: Path | str, sets: Sequence[str] = (), environ: Mapping[str, s
         validator.report(((), conflict) for conflict in combinations(checked.value))
     problems = [*document.problems, *checked.problems]
     if problems or checked.value is None:
-        raise JobFileError(problems, [*reading.names, labels_name, *set_names])
+        raise JobFileError(problems, _order(reading, labels_name, sets))
     files = (*reading.files, labels_file.absolute()) if labels_file else tuple(reading.files)
     return LoadedJob(checked.value, path.absolute(), files, document)
+
+
+def _override(document: Document, sets: Sequence[str]) -> None:
+    _unfold_model(document)
+    for option in sets:
+        apply_set(document, option, Path.cwd())
+        _unfold_model(document)
+
+
+def _complete(document: Document, path: Path, environ: Mapping[str, str]) -> tuple[set[KeyPath], Path | None, str]:
+    """Take in the environment, the folders that paths start from, defaults and labels.
+
+    Returns:
+        Places of values that are known to be wrong, the labels file, and what messages call it.
+    """
+    expansion = expand(document, environ)
+    doubtful = expansion.doubtful | resolve_paths(document, FROM_FILE, FROM_ROOT, expansion.imported, environ)
+    _defaults(document, path)
+    labels_file, labels_name = resolve_labels(document, document.value["name"], expansion.imported, environ)
+    if document.holds(LABELS) and document.at(LABELS) is None:
+        doubtful.add(LABELS)
+    return doubtful, labels_file, labels_name
+
+
+def _order(reading: _Reading, labels_name: str, sets: Sequence[str]) -> list[str]:
+    """Files in the order in which their problems are shown."""
+    return [*reading.names, labels_name, *(f"--set {option}" for option in sets)]
 
 
 @dataclass
@@ -147,26 +164,30 @@ class _Reading:
 
 
 def _kind(document: Document, reading: _Reading) -> tuple[str | None, bool]:
-    """The job's kind, and whether it was said; otherwise the kind that knows most of the keys, None if none does."""
+    """The job's kind, and whether it was said (perhaps misspelt).
+
+    Where it was not, the kind that knows most of the keys; None if no kind knows more than another.
+    """
     value = document.at(("kind",))
     if isinstance(value, str) and value in KINDS:
         return value, True
     options = listed(map(repr, KINDS), "or")
     if document.holds(("kind",)):
-        meant = did_you_mean(value, KINDS)
-        message = f"expected {options}, received {received(value)}{'.' if meant else ''}{meant}"
+        hint = did_you_mean(value, KINDS)
+        message = f"expected {options}, received {received(value)}{'.' if hint else ''}{hint}"
         document.problems.append(Problem(document.place(("kind",)).value, message))
     elif not reading.incomplete:
         message = f"missing key 'kind'. What the job does: {options}."
         document.problems.append(Problem(document.place(()).start, message))
     match = nearest(value, KINDS) if isinstance(value, str) else None
+    meant = match is not None
     if match is None:
         own = {kind: sum(key in declared.keys_of(model) for key in document.value) for kind, model in KINDS.items()}
         best = [kind for kind in own if own[kind] == max(own.values())]
         match = best[0] if len(best) == 1 else None
     if match is not None:
         document.put(("kind",), match)
-    return match, match is not None and isinstance(value, str) and nearest(value, KINDS) is not None
+    return match, meant
 
 
 def _unfold_model(document: Document) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from segbatch.spec.document import Document, Place
 from segbatch.spec.problems import JobFileError, Origin, Problem
-from segbatch.spec.section import KeyPath
-from segbatch.spec.yaml_source import dotted, parse_value
+from segbatch.spec.section import KeyPath, dotted
+from segbatch.spec.yaml_source import parse_value
 
 
 def apply_set(document: Document, option: str, folder: Path) -> None:
@@ -24,6 +24,10 @@ def apply_set(document: Document, option: str, folder: Path) -> None:
     steps = keys.split(".")
     if not equals or not all(steps):
         message = "expected a key and a value, such as --set train.epochs=5"
+        document.problems.append(Problem(origin, message))
+        return
+    if steps[0] == "extends":
+        message = "`extends` cannot be set; write a file that extends the one you mean"
         document.problems.append(Problem(origin, message))
         return
     try:

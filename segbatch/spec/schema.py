@@ -70,14 +70,18 @@ def _definitions(*models: type[Section]) -> dict[str, Any]:
     """Schemas of the models and all sections in them, by class name."""
     modes: list[Any] = [(model, "validation") for model in models]
     _, schema = models_json_schema(modes, ref_template="#/$defs/{model}")
-    definitions: dict[str, Any] = {name: _definition(body) for name, body in schema["$defs"].items()}
+    definitions: dict[str, Any] = {name: _definition(body, schema["$defs"]) for name, body in schema["$defs"].items()}
     if "Labels" in definitions:
         definitions["Labels"]["required"].remove(_HAS_DEFAULT)
     return definitions | {"Reference": _REFERENCE}
 
 
-def _definition(body: dict[str, Any]) -> dict[str, Any]:
+def _definition(body: dict[str, Any], bodies: dict[str, Any]) -> dict[str, Any]:
     properties = {key: _property(value) for key, value in body["properties"].items() if key != "kind"}
+    for key, value in properties.items():
+        # pydantic leaves out a key's description where its section has the same one.
+        section = bodies.get(_section_name(body["properties"][key]), {})
+        value["description"] = value["description"] or _line(section.get("description", ""))
     if "kind" in body["properties"]:
         properties["kind"] = {"const": body["properties"]["kind"]["const"]}
     out = {"type": "object", "description": _line(body.get("description", "")), "properties": properties}
@@ -91,6 +95,12 @@ def _property(node: dict[str, Any]) -> dict[str, Any]:
     if "default" in node and not isinstance(node["default"], dict) and node["default"] not in (None, []):
         notes["default"] = node["default"]
     return notes | _opened({key: value for key, value in node.items() if key not in ("description", "default")})
+
+
+def _section_name(node: dict[str, Any]) -> str:
+    """Name of the section that a key takes; empty if it takes none."""
+    arms = [node, *node.get("anyOf", [])]
+    return next((str(arm["$ref"]).rpartition("/")[2] for arm in arms if "$ref" in arm), "")
 
 
 def _opened(node: dict[str, Any]) -> dict[str, Any]:

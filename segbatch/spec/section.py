@@ -14,6 +14,14 @@ COLLECT = "collect conflicts later"
 """Validation context key: accept settings that contradict each other; the caller asks `conflicts()` itself."""
 
 
+def dotted(path: KeyPath) -> str:
+    """Write a path of keys as `a.b[0].c`."""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
+
+
 @dataclass(frozen=True)
 class Conflict:
     """Settings that are right one by one and impossible together."""

@@ -50,7 +50,7 @@ def starter(kind: str, file: str = "job.yaml") -> str:
     first_line = (section.__doc__ or "").splitlines()[0]
     lines = [
         f"# {first_line}",
-        "# Lines that begin with # and no space are settings at their defaults; take away the # to change one.",
+        "# Lines with a # and no space behind it are defaults; take away the # to change one.",
         f"#   segbatch check {file}     is the file right, and the data?",
         f"#   segbatch submit {file}    run it",
         "",

@@ -11,8 +11,7 @@ from pydantic import ValidationError
 from segbatch.spec import declared
 from segbatch.spec.document import Document, child
 from segbatch.spec.problems import Problem, did_you_mean, listed, nearest
-from segbatch.spec.section import COLLECT, Conflict, KeyPath, Section
-from segbatch.spec.yaml_source import dotted
+from segbatch.spec.section import COLLECT, Conflict, KeyPath, Section, dotted
 
 _ROUNDS = 20
 S = TypeVar("S", bound=Section)

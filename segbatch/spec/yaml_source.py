@@ -20,7 +20,7 @@ from yaml.scanner import Scanner
 
 from segbatch.spec.document import Document, Place
 from segbatch.spec.problems import JobFileError, Origin, Problem, shown
-from segbatch.spec.section import KeyPath
+from segbatch.spec.section import KeyPath, dotted
 from segbatch.spec.yaml_errors import syntax_problems
 
 MAX_BYTES = 8_000_000
@@ -281,11 +281,3 @@ class _Builder:
 
 def _under(path: KeyPath) -> str:
     return f" under '{dotted(path)}'" if path else ""
-
-
-def dotted(path: KeyPath) -> str:
-    """Write a path of keys as `a.b[0].c`."""
-    text = ""
-    for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
-    return text

@@ -2,53 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from segbatch.spec.job import EvaluateJob, PredictJob, TrainJob, to_plain
-from segbatch.spec.load import LoadedJob, load_job, name_from
+from segbatch.spec.load import load_job, name_from
 from segbatch.spec.problems import JobFileError
 from segbatch.spec.yaml_source import dump_yaml
-
-TRAIN = "kind: train\nlabels: buildings\ndata: {images: images, masks: masks}\n"
-PREDICT = "kind: predict\nmodel: model\ndata: {images: images}\n"
+from tests.support.job_files import PREDICT, TRAIN, load, predict, problems, train, write
 
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def write(name: str, text: str) -> Path:
-    path = Path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def load(text: str, sets: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> LoadedJob:
-    return load_job(write("job.yaml", text), sets, environ or {})
-
-
-def train(text: str = TRAIN, sets: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> TrainJob:
-    job = load(text, sets, environ).job
-    assert isinstance(job, TrainJob)
-    return job
-
-
-def predict(text: str = PREDICT, sets: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> PredictJob:
-    job = load(text, sets, environ).job
-    assert isinstance(job, PredictJob)
-    return job
-
-
-def problems(text: str, sets: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> list[str]:
-    with pytest.raises(JobFileError) as caught:
-        load(text, sets, environ)
-    return [str(problem).splitlines()[0] for problem in caught.value.problems]
 
 
 def test_a_plain_job(tmp_path: Path) -> None:
@@ -195,12 +164,13 @@ class TestSet:
 
     def test_what_is_wrong_with_an_override(self) -> None:
         assert problems(TRAIN, ["train.epochs", "=3", "train.epochs=[1", "train.epochs=0", "train.bacth_size=3",
-                                "kind.x=3"]) == [
+                                "extends=x.yaml", "kind.x=3"]) == [
             "--set train.epochs: expected a key and a value, such as --set train.epochs=5",
             "--set =3: expected a key and a value, such as --set train.epochs=5",
             "--set train.epochs=[1: expected ',' or ']' in the list that starts with '['",
             "--set train.epochs=0: expected a whole number of at least 1, received 0",
             "--set train.bacth_size=3: unknown key 'bacth_size' under 'train'. Did you mean 'batch_size'?",
+            "--set extends=x.yaml: `extends` cannot be set; write a file that extends the one you mean",
             "--set kind.x=3: 'kind' is 'train' in the file and has no keys; set it as a whole",
         ]  # fmt: skip
 
@@ -208,84 +178,6 @@ class TestSet:
         job = predict(sets=["data.images=caf\udce9 'x', \"y\"\nz"])
         assert job.data.images == "caf\udce9 'x', \"y\"\nz"
         assert to_plain(job)["data"]["images"] == job.data.images
-
-
-class TestEnvironment:
-    ENVIRON = {"CITY": "bonn", "N": "7", "EMPTY": "", "ROOT": "data", "HOME": "/home/me"}
-
-    @pytest.mark.parametrize(
-        ("written", "value"),
-        [
-            ("tiles/${CITY}/${N}", "tiles/bonn/7"),
-            ("${MISSING:-none}/x", "none/x"),
-            ("${EMPTY:-none}", "none"),
-            ("${EMPTY}x", "x"),
-            ("${MISSING:-}x", "x"),
-            ("$${CITY}", "${CITY}"),
-            ("$CITY", "$CITY"),
-            ("a$b", "a$b"),
-        ],
-    )
-    def test_references(self, written: str, value: str) -> None:
-        text = f"kind: predict\nmodel: m\ndata:\n  images: {written}\n"
-        assert load(text, [], self.ENVIRON).job.data.images == value
-
-    def test_numbers(self) -> None:
-        assert (
-            predict(PREDICT + "predict: {batch_size: '${N}', tasks: \"${N}\"}\n", [], self.ENVIRON).predict.tasks == 7
-        )
-
-    def test_unset_and_broken_references_point_at_their_place(self) -> None:
-        text = "kind: predict\nmodel: ${HOM}/m\ndata:\n  images: a ${NOPE} b ${CITTY} ${x y}\n"
-        assert problems(text, [], self.ENVIRON | {"HOMER": "x"}) == [
-            "job.yaml:2:8: the environment variable HOM is not set. Did you mean 'HOME'? `${HOM:-...}` gives a default",
-            "job.yaml:4:13: the environment variable NOPE is not set. `${NOPE:-...}` gives a default",
-            "job.yaml:4:23: the environment variable CITTY is not set. Did you mean 'CITY'? "
-            "`${CITTY:-...}` gives a default",
-            "job.yaml:4:32: broken reference '${x y}'; expected ${VAR} or ${VAR:-default}",
-        ]
-
-    def test_paths_that_begin_in_the_environment_start_from_the_current_folder(self, tmp_path: Path) -> None:
-        write("jobs/job.yaml", "kind: predict\nmodel: ${ROOT}/model\ndata: {root: 'x/${ROOT}', images: i}\n")
-        job = load_job("jobs/job.yaml", [], self.ENVIRON).job
-        assert isinstance(job, PredictJob)
-        assert job.model.bundle == str(tmp_path / "data/model")
-        assert job.data.root == str(tmp_path / "jobs/x/data")
-
-    def test_home(self) -> None:
-        job = predict("kind: predict\nmodel: ~/m\ndata: {root: ~/d, images: ~/i}\n", [], self.ENVIRON)
-        assert (job.model.bundle, job.data.root, job.data.images) == ("/home/me/m", "/home/me/d", "/home/me/i")
-
-
-class TestPaths:
-    def test_spaces_quotes_commas_and_dots_stay(self, tmp_path: Path) -> None:
-        folder = 'it\'s a, "folder"'
-        write(f"{folder}/job.yaml", 'kind: predict\nmodel: "../a \'b\', c/m"\ndata: {images: "x, y/../z"}\n')
-        job = load_job(f"{folder}/job.yaml", [], {}).job
-        assert isinstance(job, PredictJob)
-        assert job.model.bundle == str(tmp_path / folder / "../a 'b', c/m")
-        assert job.data.root == str(tmp_path / folder)
-        assert job.data.images == "x, y/../z"
-
-    def test_a_folder_whose_name_is_no_utf_8(self, tmp_path: Path) -> None:
-        folder = os.fsdecode(os.fsencode(str(tmp_path)) + b"/caf\xe9")
-        os.mkdir(folder)  # noqa: PTH102
-        path = Path(folder, "job.yaml")
-        path.write_text(PREDICT)
-        assert load_job(path, [], {}).job.data.root == folder
-
-    def test_weights_and_images_may_be_names(self, tmp_path: Path) -> None:
-        text = TRAIN + "model: {encoder: mobilenet_v2, weights: imagenet}\ncontainer: {runtime: docker, image: a/b:1}\n"
-        assert train(text).model.weights == "imagenet"
-        assert train(text).container.image == "a/b:1"
-        text = TRAIN + "model: {encoder: x, weights: w.keras}\ncontainer: {runtime: apptainer, image: seg.sif}\n"
-        assert train(text).model.weights == str(tmp_path / "w.keras")
-        assert train(text).container.image == str(tmp_path / "seg.sif")
-
-    def test_no_path_holds_a_null_byte(self) -> None:
-        assert problems('kind: predict\nmodel: "a\\0b"\ndata: {images: i}\n') == [
-            "job.yaml:2:8: a path cannot hold the character U+0000"
-        ]
 
 
 class TestLabels:
@@ -410,3 +302,45 @@ def test_a_resolved_job_reads_back_the_same() -> None:
     text = "kind: train\nlabels: lakes.yaml\ndata: {root: ../d, images: i, masks: m, split: {by: counts, "
     job = train(text + "counts: {train: 3}}}\nresources: {time: 1-12:00:00, memory: 3G}\nslurm: {exclude: 'no'}\n")
     assert load_job(write("elsewhere/again.yaml", dump_yaml(to_plain(job))), [], {}).job == job
+
+
+PIECES = [
+    "\t",
+    ":",
+    " ",
+    "\n",
+    "- ",
+    "{",
+    "}",
+    "[",
+    "]",
+    "'",
+    "${",
+    "${X}",
+    "&a ",
+    "*a",
+    "<<: ",
+    "null",
+    "true",
+    "-1",
+    "#",
+    "~",
+]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_file_is_a_job_or_a_list_of_problems_whatever_stands_in_it(data: st.DataObject) -> None:
+    text = data.draw(st.sampled_from([TRAIN + "augment: [{op: flip_up_down}]\n", PREDICT + "predict: {tasks: 2}\n"]))
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(text)))
+        stop = start + data.draw(st.integers(0, 8))
+        text = text[:start] + data.draw(st.sampled_from(PIECES)) + text[stop:]
+    loaded, found = None, ()
+    try:
+        loaded = load(text, ["data.limit=3"], {"X": "7"})
+    except JobFileError as error:
+        found = error.problems
+    assert bool(found) != bool(loaded)
+    assert all(problem.origin.file.startswith(("job.yaml", "--set")) for problem in found)
+    assert loaded is None or loaded.job.data.limit == 3
