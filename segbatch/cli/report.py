@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @runs_option
 @site_option
 @click.option("--rebuild", is_flag=True, help="Merge the tasks' journals and write the report anew.")
-@click.option("--json", "as_json", is_flag=True, help="Print summary.json (of a train run, bundle.json).")
+@click.option("--json", "as_json", is_flag=True, help="Print summary.json.")
 def report(run: str, runs_root: Path | None, site: Path | None, rebuild: bool, as_json: bool) -> int:
     """Print the scores of RUN and the path of its report.
 
@@ -32,7 +32,7 @@ def report(run: str, runs_root: Path | None, site: Path | None, rebuild: bool, a
     opened = named_run(run, runs_root, site)
     code = _rebuild(opened) if rebuild else 0
     train = opened.record.kind == "train"
-    summary = opened.paths.model / "bundle.json" if train else opened.paths.report / "summary.json"
+    summary = (opened.paths.training if train else opened.paths.report) / "summary.json"
     if not summary.exists():
         raise SegbatchError(
             f"{opened.label} has no report yet. `segbatch status {opened.paths.folder}` says how far it is."
@@ -87,16 +87,16 @@ def _score(value: float | None) -> str:
 
 
 def _print_training(run: Run) -> None:
-    from segbatch.spec.bundle import read_info
-
-    if not (run.paths.model / "bundle.json").exists():
+    try:
+        summary: dict[str, Any] = json.loads((run.paths.training / "summary.json").read_bytes())
+    except FileNotFoundError:
         return
-    best = read_info(run.paths.model).provenance.get("best", {})
-    if best:
-        click.echo("best    " + ", ".join(f"{key} {_plain(value)}" for key, value in best.items()))
+    scores = summary["scores"]
+    width = max(map(len, scores["class_iou"]))
+    click.echo(f"best    epoch {summary['best_epoch']} of {summary['epochs']} by {summary['best_by']}")
+    click.echo(f"scores  mean IoU {_score(scores['iou'])}, mean Dice {_score(scores['dice'])}")
+    for name, iou in scores["class_iou"].items():
+        click.echo(f"        {name:<{width}}  IoU {_score(iou)}  Dice {_score(scores['class_dice'][name])}")
+    click.echo(f"speed   {summary['tiles_per_second']:.1f} tiles/s in training")
     click.echo(f"curves  {run.paths.training / 'curves.png'}")
     click.echo(f"model   {run.paths.model}")
-
-
-def _plain(value: object) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)

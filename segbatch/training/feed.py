@@ -121,6 +121,7 @@ class Feed:
             seed=self.job.seed,
             epoch=epoch,
             readers=self.readers,
+            tile_size=self.job.data.size,
         )
 
 

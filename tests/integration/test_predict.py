@@ -246,3 +246,26 @@ def test_missing_tiles_are_named_by_the_report(tmp_path: Path) -> None:
     assert worker(run, "--finish").wait() == Exit.FAILED
     assert json.loads((run.paths.report / "summary.json").read_text())["tiles"]["missing"] == 8
     assert "8 of 12 tiles are missing" in (run.paths.logs / "test.log").read_text()
+
+
+def test_a_notebooks_h5_file_predicts_with_the_jobs_own_labels(tmp_path: Path) -> None:
+    """A sigmoid at the end, saved with its optimiser; the job says what the channels mean."""
+    import keras
+
+    from tests.support.labels import TWO_CLASSES
+
+    make_tiles(tmp_path, 5)
+    logits = green_model()
+    model = keras.Model(logits.input, keras.layers.Activation("sigmoid")(logits.output))
+    model.compile("adam", "binary_crossentropy")
+    model.save(tmp_path / "notebook.h5")
+    run = make_run(
+        tmp_path,
+        "predict",
+        data(tmp_path),
+        model=str(tmp_path / "notebook.h5"),
+        labels=TWO_CLASSES.model_dump(),
+        predict={"batch_size": 2},
+    )
+    assert complete(run) == Exit.OK
+    assert json.loads((run.paths.report / "summary.json").read_text())["scores"]["accuracy"] == 1.0
