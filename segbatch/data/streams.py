@@ -85,12 +85,15 @@ def tile_stream(
         one = tf.data.Dataset.from_tensors(slot)
         return one.map(load).ignore_errors().concatenate(one.map(blank)).take(1)
 
+    def one_by_one(*batch: tf.Tensor) -> tf.data.Dataset:
+        return _padded(tf.data.Dataset.from_tensor_slices(batch).flat_map(load_or_blank), batch_size)
+
     def read_batch(*batch: tf.Tensor) -> tf.data.Dataset:
         listed = tf.data.Dataset.from_tensor_slices(batch)
         # One bad tile leaves fewer than B, and drop_remainder drops those: all or nothing.
         loaded = listed.map(load, num_parallel_calls=inner, deterministic=True if inner else None)
         whole = _padded(loaded, batch_size).ignore_errors()
-        return whole.concatenate(_padded(listed.flat_map(load_or_blank), batch_size)).take(1)
+        return whole.concatenate(tf.data.Dataset.from_tensors(batch).flat_map(one_by_one)).take(1)
 
     outer, inner = _shared_out(readers, batch_size)
     columns = [np.array(column).reshape(-1, batch_size) for column in _columns(slots)]

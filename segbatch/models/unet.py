@@ -11,7 +11,6 @@ from keras import layers
 from segbatch.models.registry import ARCHITECTURES
 from segbatch.spec.training import Model
 
-
 MOMENTUM = 0.9
 """Of the running statistics. Keras' own 0.99 needs some 700 steps before the network predicts as it trained: on small
 data sets validation would jump between epochs, and masks score far below the training."""
