@@ -1,273 +1,203 @@
-"""A look at a job's data before it runs: what would be rejected, mixed up or lost, with the likely fix."""
+"""Looking at a job's data before it runs: what would fail, and what would silently go wrong. No TensorFlow here."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from segbatch.data.findings import Finding, counted, shown
 from segbatch.data.formats import ImageFormat
-from segbatch.data.mask_values import suspect
-from segbatch.data.pictures import Picture, PictureError, read_picture
-from segbatch.data.reasons import check_image, listed, raw_mask_of, sized
+from segbatch.data.image_checks import ImageChecks, Look, Wanted, look
+from segbatch.data.mask_checks import MaskChecks
 from segbatch.errors import InputError
 from segbatch.runs.listing import Listing, list_tiles
 from segbatch.runs.splits import assign, hash_fraction
 from segbatch.runs.tiles import Tile
-from segbatch.spec.bundle import read_info
-from segbatch.spec.data import Part
-from segbatch.spec.job import Job, PredictJob, TrainJob
-from segbatch.spec.labels import IGNORED, UNCLAIMED, Labels
+from segbatch.spec.bundle import BundleInfo, read_info
+from segbatch.spec.data import PARTS, Split
+from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob
+from segbatch.spec.labels import Labels
 
-Severity = Literal["error", "warning"]
+__all__ = ["Finding", "lint"]
+
 Progress = Callable[[int, int], None]
-T = TypeVar("T")
-SUFFIX_KINDS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".gif": "GIF"}
+_AT_ONCE = 256
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing amiss."""
-
-    severity: Severity
-    """An error would stop the job or spoil its result; a warning may be meant so."""
-    kind: str
-    """Short name of what was found."""
-    message: str
-    """What was found."""
-    count: int
-    """Number of files."""
-    example: str
-    """One of them."""
-    fix: str
-    """What to do."""
-
-
-@dataclass(frozen=True)
-class _Look:
-    """What one tile showed."""
-
-    tile: Tile
-    image: Picture | None
-    mask: Picture | None
-    counts: NDArray[np.int64] | None
-    """Pixels of each raw value, int64 [256]."""
-    faults: tuple[tuple[str, str, str], ...]
-    """Kind, file, reason."""
-
-
-def lint(job: Job, *, full: bool, sample: int, progress: Progress = lambda done, total: None) -> list[Finding]:
+def lint(job: Job, *, full: bool, sample: int, progress: Progress) -> list[Finding]:
     """Look at the data of a job.
 
+    Names are compared for all files. Of their content, a sample is read: always the same tiles, chosen by the hash of
+    their names.
+
     Args:
-        job: what is to run.
-        full: read every tile, not a sample.
-        sample: tiles to read otherwise, chosen by hash of their names.
-        progress: told the number of tiles read and to read.
+        job: the job, with an absolute `data.root`.
+        full: read every file.
+        sample: otherwise, tiles to read.
+        progress: called with the tiles read so far and in all.
 
     Returns:
         Findings, errors first.
 
     Raises:
-        InputError: the files cannot even be listed.
+        InputError: folders or tables are missing, or there are no tiles.
     """
     listing = list_tiles(job.data, need_masks=not isinstance(job, PredictJob))
-    findings = [*_names(job, listing), *_parts(job, listing)]
-    tiles = list(listing.tiles)
-    if not full and len(tiles) > sample:
-        tiles = sorted(tiles, key=lambda tile: hash_fraction(tile.name, 0))[:sample]
-    reader = _Reader(job, listing)
-    looks = []
-    with ThreadPoolExecutor(max(2, len(os.sched_getaffinity(0)))) as pool:
-        for done, look in enumerate(pool.map(reader, tiles), 1):
-            looks.append(look)
-            progress(done, len(tiles))
-    findings += [*_faults(looks), *_suffixes(looks), *_mixtures(job, looks), *_values(reader.labels, looks)]
-    return sorted(findings, key=lambda finding: finding.severity)
+    info, findings = _bundle(job)
+    findings += _names(job, listing)
+    tiles, about_parts = _tiles(job, listing)
+    findings += about_parts
+    if not full:
+        tiles = sorted(tiles, key=lambda tile: (hash_fraction(tile.name, 0), tile.name))[:sample]
+    findings += _content(job, info, listing, tiles, progress)
+    return sorted(findings, key=lambda finding: finding.severity != "error")
 
 
-class _Reader:
-    """Reads one tile and its mask."""
-
-    def __init__(self, job: Job, listing: Listing) -> None:
-        self.labels, self._format = _expected(job)
-        self._size = job.data.size
-        self._images = job.data.images is not None or job.data.pair.by == "csv"
-        self._masks = job.data.masks is not None
-        self._listing = listing
-
-    def __call__(self, tile: Tile) -> _Look:
-        faults: list[tuple[str, str, str]] = []
-        image = self._read(Path(self._listing.images_root, tile.image), faults) if self._images else None
-        mask = self._read(Path(self._listing.masks_root, tile.mask), faults) if self._masks and tile.mask else None
-        counts = None
-        if image is not None:
-            self._attempt(lambda: check_image(image, self._format, self._size), "unfit images", tile.image, faults)
-        if mask is not None:
-            counts = self._attempt(lambda: _value_counts(mask), "colour masks", tile.mask, faults)
-        if image is not None and mask is not None and image.size != mask.size:
-            faults.append(("sizes", tile.name, f"image of {sized(image.size)}, mask of {sized(mask.size)}"))
-        return _Look(tile, _without_pixels(image), _without_pixels(mask), counts, tuple(faults))
-
-    @staticmethod
-    def _read(path: Path, faults: list[tuple[str, str, str]]) -> Picture | None:
-        try:
-            return read_picture(path)
-        except PictureError as reason:
-            faults.append(("unreadable files", str(path), str(reason)))
-            return None
-
-    @staticmethod
-    def _attempt(check: Callable[[], T], kind: str, name: str, faults: list[tuple[str, str, str]]) -> T | None:
-        try:
-            return check()
-        except PictureError as reason:
-            faults.append((kind, name, str(reason)))
-            return None
-
-
-def _value_counts(mask: Picture) -> NDArray[np.int64]:
-    return np.bincount(raw_mask_of(mask).ravel(), minlength=256)
-
-
-def _without_pixels(picture: Picture | None) -> Picture | None:
-    """Keep what was learned and let the pixels go, so that memory stays flat."""
-    if picture is None:
-        return None
-    return Picture(picture.kind, picture.bits, _Shape(picture.mode, picture.pixels.size))
-
-
-@dataclass(frozen=True)
-class _Shape:
-    mode: str
-    size: tuple[int, int]
-
-
-def _expected(job: Job) -> tuple[Labels | None, ImageFormat]:
-    """Labels and image format: of the bundle, if there is one, else of the job."""
-    if isinstance(job, PredictJob) and Path(job.model.bundle).is_dir():
-        info = read_info(Path(job.model.bundle))
-        return info.labels, ImageFormat(info.bands, info.depth, info.decode)
-    return job.labels, ImageFormat(job.data.bands, job.data.depth, job.data.decode)
+def _bundle(job: Job) -> tuple[BundleInfo | None, list[Finding]]:
+    """What the model of a predict job says of itself, where it is a bundle."""
+    if not isinstance(job, PredictJob) or Path(job.model.bundle).is_file():
+        return None, []
+    try:
+        return read_info(Path(job.model.bundle)), []
+    except InputError as error:
+        fix = "Run the train job first, or mend `model`; the data was checked without it."
+        return None, [Finding("error", "model", str(error).rstrip("."), 1, shown(job.model.bundle), fix)]
 
 
 def _names(job: Job, listing: Listing) -> Iterator[Finding]:
-    severity: Severity = "warning" if listing.tiles else "error"
-    fix = "add the missing files, or say how names pair under `data.pair`"
-    if listing.unpaired_images:
-        names = listing.unpaired_images
-        yield Finding(severity, "images without mask", "images have no mask of their name", len(names), names[0], fix)
-    if listing.unpaired_masks:
-        names = listing.unpaired_masks
-        yield Finding(severity, "masks without image", "masks have no image of their name", len(names), names[0], fix)
-    if listing.duplicates:
-        first = " and ".join(listing.duplicates[0])
-        message = "files of one name with different extensions would share one mask"
-        fix = "move one of each aside, or name the files to use in a table (`data.pair: {by: csv}`)"
-        yield Finding("error", "duplicate outputs", message, len(listing.duplicates), first, fix)
+    """Check what the names of all files tell."""
+    if pairs := listing.duplicates:
+        message = f"{counted(len(pairs), 'pair')} of files of one name would share one mask, such as "
+        message += " and ".join(shown(path) for path in pairs[0])
+        fix = "Move one of each aside, or name the files to use in a table (`data.pair: {by: csv, ...}`)."
+        yield Finding("error", "duplicate outputs", message, len(pairs), shown(pairs[0][1]), fix)
+    if unpaired := listing.unpaired_images:
+        left = "get a mask, but no score" if isinstance(job, PredictJob) else "are left out"
+        fix = "Add their masks, or mend how files are paired (`data.pair`)."
+        yield _of_names(f"images without a mask; they {left}", unpaired, listing.images_root, fix)
+    if unpaired := listing.unpaired_masks:
+        fix = "Add their images, or mend how files are paired (`data.pair`)."
+        yield _of_names("masks without an image; they are left out", unpaired, listing.masks_root, fix)
+    if isinstance(job, EvaluateJob):
+        missing = [tile.mask for tile in listing.tiles if not tile.prediction]
+        if missing:
+            fix = "Predict them, or point `data.predictions.folder` to the folder that holds them."
+            yield _of_names("masks without a prediction; they are rejected", missing, listing.masks_root, fix)
 
 
-def _parts(job: Job, listing: Listing) -> Iterator[Finding]:
-    split = job.data.split
+def _of_names(message: str, paths: Sequence[str], root: str, fix: str) -> Finding:
+    kind = message.split(";")[0]
+    return Finding("warning", kind, f"{len(paths):,} {message}", len(paths), shown(root, paths[0]), fix)
+
+
+def _tiles(job: Job, listing: Listing) -> tuple[list[Tile], list[Finding]]:
+    """Pick the tiles that the job is about, and check the parts of its split."""
+    split, part = job.data.split, job.data.part
     if split is None:
-        return
+        return list(listing.tiles), []
     try:
-        sizes = Counter(part for _, part in assign(listing, split).values())
+        parts = {name: part for name, (_, part) in assign(listing, split).items()}
     except InputError as error:
-        yield Finding("error", "split", str(error), len(listing.tiles), listing.tiles[0].name, "mend `data.split`")
-        return
-    wanted: list[Part] = ["train", "val"] if isinstance(job, TrainJob) else [job.data.part or "train"]
-    for part in wanted:
-        asked = part in (split.parts or split.counts or split.fractions or {"train": 1, "val": 1})
-        if asked and not sizes[part]:
-            severity: Severity = "warning" if part == "val" else "error"
-            fix = "give the part a larger share, or mend what `data.split` names"
-            found = ", ".join(f"{name} {size}" for name, size in sizes.items()) or "none"
-            yield Finding(severity, "empty part", f"no tile falls into the part {part}", 0, f"parts: {found}", fix)
+        fix = "Mend `data.split`; the files were checked without it."
+        return list(listing.tiles), [Finding("error", "split", str(error).rstrip("."), 1, listing.images_root, fix)]
+    used = {part} if not isinstance(job, TrainJob) and part is not None else set(PARTS)
+    tiles = [tile for tile in listing.tiles if parts.get(tile.name) in used]
+    return tiles, list(_empty_parts(job, split, Counter(parts.values()), listing.images_root))
 
 
-_FIXES: dict[str, tuple[Severity, str, str]] = {
-    "unreadable files": ("error", "files cannot be read", "replace or remove them; a predict run would reject them"),
-    "unfit images": ("error", "images do not fit the model", "convert them, or set `data.bands` and `data.depth`"),
-    "colour masks": ("error", "masks hold colours, not one value a pixel", "convert them to one value a class"),
-    "sizes": ("error", "image and mask differ in size", "pair them rightly, or make the masks anew"),
-}
-
-
-def _faults(looks: Sequence[_Look]) -> Iterator[Finding]:
-    by_kind: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for look in looks:
-        for kind, name, reason in look.faults:
-            by_kind[kind].append((name, reason))
-    for kind, found in by_kind.items():
-        severity, message, fix = _FIXES[kind]
-        name, reason = found[0]
-        yield Finding(severity, kind, message, len(found), f"{name}: {reason}", fix)
-
-
-def _suffixes(looks: Sequence[_Look]) -> Iterator[Finding]:
-    wrong = []
-    for look in looks:
-        for name, picture in ((look.tile.image, look.image), (look.tile.mask, look.mask)):
-            if picture is not None and SUFFIX_KINDS.get(os.path.splitext(name)[1].lower()) != picture.kind:
-                wrong.append(f"{name} is {picture.kind}")
-    if wrong:
-        message = "files are of another kind than their names say"
-        fix = "nothing need be done: segbatch reads by content; other tools may stumble"
-        yield Finding("warning", "wrong extensions", message, len(wrong), wrong[0], fix)
-
-
-def _mixtures(job: Job, looks: Sequence[_Look]) -> Iterator[Finding]:
-    sizes = Counter(look.image.size for look in looks if look.image is not None)
-    if len(sizes) > 1:
-        common, _ = sizes.most_common(1)[0]
-        odd = next(look for look in looks if look.image is not None and look.image.size != common)
-        message = f"images have {len(sizes)} sizes, most of them {sized(common)}"
-        fix = "fine if meant so; `data.size` rejects all but one size"
-        yield Finding("warning", "sizes of tiles", message, sizes.total() - sizes[common], odd.tile.name, fix)
-    window = job.predict.window if isinstance(job, PredictJob) else None
-    small = [size for size in sizes if window is not None and min(size) < window]
-    if small:
-        name = next(look.tile.name for look in looks if look.image is not None and look.image.size in small)
-        message = f"the window of {window} pixels is larger than tiles"
-        count = sum(sizes[size] for size in small)
-        yield Finding("warning", "window", message, count, name, "take a smaller `predict.window`; edges are mirrored")
-
-
-@dataclass
-class _MaskSum:
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
-    kinds: set[str] = field(default_factory=set)
-
-
-def _values(labels: Labels | None, looks: Sequence[_Look]) -> Iterator[Finding]:
-    if labels is None:
-        return
-    table = np.frombuffer(labels.raw_to_index(), np.uint8)
-    total, foreign, blind = _MaskSum(), [], []
-    for look in looks:
-        if look.counts is None or look.mask is None:
+def _empty_parts(job: Job, split: Split, sizes: Counter[str], root: str) -> Iterator[Finding]:
+    for part in PARTS:
+        if sizes[part]:
             continue
-        total.counts += look.counts
-        total.kinds.add(look.mask.kind)
-        values = np.flatnonzero(look.counts)
-        if (table[values] == UNCLAIMED).any():
-            foreign.append(look.tile.mask)
-        elif (table[values] == IGNORED).all():
-            blind.append(look.tile.mask)
-    found = {value: int(total.counts[value]) for value in np.flatnonzero(total.counts).tolist()}
-    cause = suspect(labels, found, frozenset(total.kinds))
-    if cause is not None:
-        unclaimed = [value for value in found if table[value] == UNCLAIMED]
-        message = f"masks hold values that no class of {labels.name!r} claims: {listed(unclaimed, total.counts)}"
-        yield Finding("error", cause.kind, message, len(foreign), foreign[0], cause.fix)
-    if blind:
-        message = "masks hold only ignored pixels: they neither train nor score"
-        yield Finding("warning", "ignored masks", message, len(blind), blind[0], "leave them out, or mend the labels")
+        needed = part == ("train" if isinstance(job, TrainJob) else job.data.part)
+        if needed or _asked_for(job, split, part):
+            message = f"no tile falls into the part `{part}`"
+            yield Finding("error" if needed else "warning", "empty part", message, 0, root, _part_fix(split, part))
+
+
+def _asked_for(job: Job, split: Split, part: str) -> bool:
+    """Whether a train job says, or by default means, that there is such a part."""
+    if not isinstance(job, TrainJob):
+        return False
+    named = {"hash": split.fractions, "counts": split.counts}.get(split.by, split.parts)
+    return part == "val" if named is None else bool(dict(named).get(part))  # type: ignore[call-overload]
+
+
+def _part_fix(split: Split, part: str) -> str:
+    if split.by in ("column", "folder"):
+        where = f"the column {split.column!r}" if split.by == "column" else "the first folder of a path"
+        return f"Say which values of {where} mean it: `data.split.parts: {{{part}: [...]}}`."
+    return "Give it a larger share of the tiles, or smaller groups (`data.split.group`)."
+
+
+def _content(
+    job: Job, info: BundleInfo | None, listing: Listing, tiles: Sequence[Tile], progress: Progress
+) -> Iterator[Finding]:
+    """Read tiles and check what is in them."""
+    images = ImageChecks(_wanted(job, info))
+    masks, predictions = _mask_checks(job, info)
+    roots = (listing.images_root, listing.masks_root, listing.predictions_root)
+    with ThreadPoolExecutor(2 * len(os.sched_getaffinity(0))) as pool:
+        for done, seen in enumerate(_in_pieces(pool, tiles, roots), 1):
+            size = seen.image.picture.size if seen.image and seen.image.picture else None
+            if seen.image is not None:
+                images.add(seen.image)
+            if seen.mask is not None and masks is not None:
+                masks.add(seen.mask, size)
+                size = size or (seen.mask.picture.size if seen.mask.picture else None)
+            if seen.prediction is not None and predictions is not None:
+                predictions.add(seen.prediction, size)
+            progress(done, len(tiles))
+    for checks in (images, masks, predictions):
+        if checks is not None:
+            yield from checks.findings()
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """The files of one tile."""
+
+    image: Look | None
+    mask: Look | None
+    prediction: Look | None
+
+
+def _in_pieces(pool: ThreadPoolExecutor, tiles: Iterable[Tile], roots: tuple[str, str, str]) -> Iterator[_Seen]:
+    """Look at tiles in parallel, and in order; decoded pictures wait in memory only for those of one piece."""
+
+    def see(tile: Tile) -> _Seen:
+        names = (tile.image, tile.mask, tile.prediction)
+        return _Seen(
+            *(look(os.path.join(root, name)) if name else None for root, name in zip(roots, names, strict=True))
+        )
+
+    remaining = iter(tiles)
+    while piece := list(islice(remaining, _AT_ONCE)):
+        yield from pool.map(see, piece)
+
+
+def _wanted(job: Job, info: BundleInfo | None) -> Wanted:
+    data = job.data
+    fmt = ImageFormat(info.bands, info.depth) if info else ImageFormat(data.bands, data.depth)
+    window = None
+    if isinstance(job, PredictJob) and job.predict.fit == "window":
+        window = job.predict.window or (min(info.input) if info else None)
+    return Wanted(fmt, data.size, window, tolerant=not isinstance(job, TrainJob))
+
+
+def _mask_checks(job: Job, info: BundleInfo | None) -> tuple[MaskChecks | None, MaskChecks | None]:
+    labels: Labels | None = info.labels if info is not None else job.labels
+    if labels is None or job.data.masks is None:
+        return None, None
+    tolerant = not isinstance(job, TrainJob)
+    masks = MaskChecks(labels, labels.raw_to_index(), "mask", tolerant=False)
+    if not isinstance(job, EvaluateJob):
+        return masks, None
+    ids = job.data.predictions is None or job.data.predictions.values == "ids"
+    table = labels.id_to_index() if ids else labels.raw_to_index()
+    return masks, MaskChecks(labels, table, "prediction", tolerant=tolerant)

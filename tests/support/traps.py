@@ -1,0 +1,80 @@
+"""Files that trip readers up, and what each of them should be for a model of three 8-bit bands."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+SIDE = 24
+
+
+@dataclass(frozen=True)
+class Trap:
+    """One file: its content, and the part of the reason why it is no tile (empty: it is one)."""
+
+    name: str
+    content: bytes
+    reason: str = ""
+
+    @property
+    def expected(self) -> np.ndarray:
+        """Pixels by Pillow, uint8 [H, W, 3]."""
+        return np.asarray(Image.open(io.BytesIO(self.content)).convert("RGB"))
+
+
+def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    """Return a picture's file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def photograph() -> Image.Image:
+    """Return a smooth picture with every colour, so that JPEG has something to do."""
+    rng = np.random.default_rng(3)
+    coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+    return coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+
+
+def traps() -> list[Trap]:
+    """Return the good and the bad ones."""
+    picture = photograph()
+    jpeg, png = encoded(picture, "JPEG", quality=85), encoded(picture, "PNG")
+    deep = Image.fromarray(np.arange(SIDE * SIDE, dtype=np.uint16).reshape(SIDE, SIDE) * 99)
+    return [
+        Trap("plain.jpg", jpeg),
+        Trap("plain.png", png),
+        Trap("jpeg named.png", jpeg),
+        Trap("png named.jpg", png),
+        Trap("progressive.jpg", encoded(picture, "JPEG", progressive=True, quality=80)),
+        Trap("grey.jpg", encoded(picture.convert("L"), "JPEG")),
+        Trap("cmyk.jpg", encoded(picture.convert("CMYK"), "JPEG", quality=95)),
+        Trap("subsampled.jpg", encoded(picture, "JPEG", subsampling=2)),
+        Trap("grey.png", encoded(picture.convert("L"), "PNG")),
+        Trap("one bit.png", encoded(picture.convert("1"), "PNG")),
+        Trap("rgba.png", encoded(picture.convert("RGBA"), "PNG")),
+        Trap("palette.png", encoded(picture.quantize(16), "PNG")),
+        Trap("picture.bmp", encoded(picture, "BMP")),
+        Trap("picture.gif", encoded(picture.quantize(32), "GIF")),
+        Trap("truncated.jpg", jpeg[: len(jpeg) // 2], "truncated"),
+        Trap("truncated.png", png[: len(png) // 2], "truncated"),
+        Trap("empty.png", b"", "empty"),
+        Trap("text.jpg", b"<html>404 not found</html>", "text"),
+        Trap("16 bits.png", encoded(deep, "PNG"), "16-bit"),
+        Trap("webp.jpg", encoded(picture, "WEBP"), "WebP"),
+        Trap("tiff.png", encoded(picture, "TIFF"), "TIFF"),
+    ]
+
+
+def write_traps(folder: Path) -> list[Trap]:
+    """Write all of them into one folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = traps()
+    for trap in found:
+        (folder / trap.name).write_bytes(trap.content)
+    return found
