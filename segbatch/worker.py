@@ -91,6 +91,8 @@ def run_task(folder: Path, task: int | None) -> int:
         code = _body(run, task, attempt, stop)()
     except SegbatchError as error:
         code, message = int(error.exit_code), str(error)
+    except ImportError as error:
+        code, message = int(Exit.FAILED), f"{error}: tasks need `pip install 'segbatch[worker]'` where they run"
     except MemoryError:
         code, message = int(Exit.FAILED), "out of memory: ask for more `resources.memory`, or a smaller batch"
     except Exception as error:
