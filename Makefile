@@ -14,7 +14,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; say make PYTHON=/path/to/python3.11"; exit 2; }
 	@echo "setting up $(VENV) (TensorFlow is large: one to three minutes)"
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install --quiet --progress-bar on --disable-pip-version-check -e '.[worker,dev]'
+	@$(PY) -m pip install --disable-pip-version-check -e '.[worker,dev]'
 	@touch $@
 
 demo: $(READY)
