@@ -17,15 +17,15 @@ class Finding:
     """Something that is, or may be, wrong with the data."""
 
     severity: Severity
-    """`error`: the job would fail, or leave files out that it needs. `warning`: it runs, perhaps not as meant."""
+    """An error would stop the job, leave files out or spoil the result; a warning may be meant so."""
     kind: str
-    """Short name of what is wrong, such as "unreadable images"."""
+    """Short name of what was found, such as "unreadable files"."""
     message: str
-    """What was found, in one sentence without a full stop."""
+    """What was found: a sentence without a full stop, to which the number of files is added."""
     count: int
-    """Number of files concerned, of those looked at."""
+    """Number of files, of those looked at."""
     example: str
-    """Path of one of them."""
+    """One of them, with what is wrong with it where that differs."""
     fix: str
     """What to do about it: a sentence."""
 
@@ -39,26 +39,23 @@ class Sightings:
     notes: Counter[str] = field(default_factory=Counter)
 
     def add(self, path: str, note: str = "") -> None:
-        """Count one file."""
+        """Count one file; the first becomes the example."""
         self.count += 1
-        self.example = self.example or path
+        self.example = self.example or (f"{path}: {note}" if note else path)
         self.notes[note] += 1
 
-    def shared(self) -> str:
-        """Write the notes with their numbers of files: "empty file (2), truncated JPEG (1)"."""
-        parts = [f"{note} ({count})" for note, count in self.notes.most_common(_NAMED)]
-        more = f" and {len(self.notes) - _NAMED} more reasons" if len(self.notes) > _NAMED else ""
-        return ", ".join(parts) + more
+    def summary(self) -> str:
+        """Write what was said, most frequent first: "empty file (2), no permission to read the file (1)"."""
+        return tallied(self.notes)
+
+    def finding(self, severity: Severity, kind: str, message: str, fix: str) -> Finding:
+        """Return the finding that these files make."""
+        return Finding(severity, kind, message, self.count, self.example, fix)
 
 
 def shown(*parts: str) -> str:
     """Join path parts; bytes that are no UTF-8 show as a replacement mark, so that any terminal takes them."""
     return os.fsencode(os.path.join(*parts)).decode("utf-8", "replace")
-
-
-def counted(number: int, what: str) -> str:
-    """Write a number of things: "1 image", "2,345 images"; `what` takes an s."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def tallied(counts: Mapping[str, int], most: int = _NAMED) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from segbatch.data.findings import Finding, counted, shown
+from segbatch.data.findings import Finding, Severity, shown
 from segbatch.data.formats import ImageFormat
-from segbatch.data.image_checks import ImageChecks, Look, Wanted, look
+from segbatch.data.image_checks import ImageChecks, Wanted
+from segbatch.data.looks import Look, look_at_image, look_at_mask
 from segbatch.data.mask_checks import MaskChecks
 from segbatch.errors import InputError
 from segbatch.runs.listing import Listing, list_tiles
@@ -21,7 +22,6 @@ from segbatch.runs.tiles import Tile
 from segbatch.spec.bundle import BundleInfo, read_info
 from segbatch.spec.data import PARTS, Split
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob
-from segbatch.spec.labels import Labels
 
 __all__ = ["Finding", "lint"]
 
@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 _AT_ONCE = 256
 
 
-def lint(job: Job, *, full: bool, sample: int, progress: Progress) -> list[Finding]:
+def lint(job: Job, *, full: bool, sample: int, progress: Progress = lambda done, total: None) -> list[Finding]:
     """Look at the data of a job.
 
     Names are compared for all files. Of their content, a sample is read: always the same tiles, chosen by the hash of
@@ -50,8 +50,12 @@ def lint(job: Job, *, full: bool, sample: int, progress: Progress) -> list[Findi
     listing = list_tiles(job.data, need_masks=not isinstance(job, PredictJob))
     info, findings = _bundle(job)
     findings += _names(job, listing)
+    absent = _absent(job, listing)
+    findings += _missing(absent)
     tiles, about_parts = _tiles(job, listing)
     findings += about_parts
+    gone = {name: set(names) for name, names in absent.items()}
+    tiles = [tile for tile in tiles if tile.image not in gone["image"] and tile.mask not in gone["mask"]]
     if not full:
         tiles = sorted(tiles, key=lambda tile: (hash_fraction(tile.name, 0), tile.name))[:sample]
     findings += _content(job, info, listing, tiles, progress)
@@ -71,28 +75,42 @@ def _bundle(job: Job) -> tuple[BundleInfo | None, list[Finding]]:
 
 def _names(job: Job, listing: Listing) -> Iterator[Finding]:
     """Check what the names of all files tell."""
-    if pairs := listing.duplicates:
-        message = f"{counted(len(pairs), 'pair')} of files of one name would share one mask, such as "
-        message += " and ".join(shown(path) for path in pairs[0])
-        fix = "Move one of each aside, or name the files to use in a table (`data.pair: {by: csv, ...}`)."
-        yield Finding("error", "duplicate outputs", message, len(pairs), shown(pairs[0][1]), fix)
-    if unpaired := listing.unpaired_images:
-        left = "get a mask, but no score" if isinstance(job, PredictJob) else "are left out"
-        fix = "Add their masks, or mend how files are paired (`data.pair`)."
-        yield _of_names(f"images without a mask; they {left}", unpaired, listing.images_root, fix)
-    if unpaired := listing.unpaired_masks:
-        fix = "Add their images, or mend how files are paired (`data.pair`)."
-        yield _of_names("masks without an image; they are left out", unpaired, listing.masks_root, fix)
+    pairs = [" and ".join(sorted(map(shown, pair))) for pair in listing.duplicates]
+    fix = "Move one of each aside, or name the files to use in a table (`data.pair: {by: csv, ...}`)."
+    yield from _of_names("error", "duplicate outputs", "files of one name would share one mask", pairs, fix)
+    images, masks = listing.unpaired_images, listing.unpaired_masks
+    fix = "Add the missing files, or say how names pair under `data.pair`."
+    then = "they are predicted, not scored" if isinstance(job, PredictJob) else "they are left out"
+    yield from _of_names("warning", "images without mask", f"images have no mask of their name; {then}", images, fix)
+    message = "masks have no image of their name; they are left out"
+    yield from _of_names("warning", "masks without image", message, masks, fix)
     if isinstance(job, EvaluateJob):
-        missing = [tile.mask for tile in listing.tiles if not tile.prediction]
-        if missing:
-            fix = "Predict them, or point `data.predictions.folder` to the folder that holds them."
-            yield _of_names("masks without a prediction; they are rejected", missing, listing.masks_root, fix)
+        masks = [tile.mask for tile in listing.tiles if not tile.prediction]
+        fix = "Predict them, or let `data.predictions.folder` name the folder that holds them."
+        message = "masks have no prediction of their name; they are rejected"
+        yield from _of_names("error", "masks without prediction", message, masks, fix)
 
 
-def _of_names(message: str, paths: Sequence[str], root: str, fix: str) -> Finding:
-    kind = message.split(";")[0]
-    return Finding("warning", kind, f"{len(paths):,} {message}", len(paths), shown(root, paths[0]), fix)
+def _absent(job: Job, listing: Listing) -> dict[str, list[str]]:
+    """Find the images and masks that a table names and that are not there, however large the sample."""
+    if job.data.pair.by != "csv":
+        return {"image": [], "mask": []}
+    files = {
+        "image": (listing.images_root, [tile.image for tile in listing.tiles]),
+        "mask": (listing.masks_root, [tile.mask for tile in listing.tiles if tile.mask]),
+    }
+    return {what: [name for name in names if not Path(root, name).exists()] for what, (root, names) in files.items()}
+
+
+def _missing(absent: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
+    for what, names in absent.items():
+        fix = f"Mend the table, or let `data.{what}s` name the folder that its paths start from."
+        yield from _of_names("error", f"missing {what}s", f"{what}s that the table names do not exist", names, fix)
+
+
+def _of_names(severity: Severity, kind: str, message: str, names: Sequence[str], fix: str) -> Iterator[Finding]:
+    if names:
+        yield Finding(severity, kind, message, len(names), shown(names[0]), fix)
 
 
 def _tiles(job: Job, listing: Listing) -> tuple[list[Tile], list[Finding]]:
@@ -121,11 +139,9 @@ def _empty_parts(job: Job, split: Split, sizes: Counter[str], root: str) -> Iter
 
 
 def _asked_for(job: Job, split: Split, part: str) -> bool:
-    """Whether a train job says, or by default means, that there is such a part."""
-    if not isinstance(job, TrainJob):
-        return False
-    named = {"hash": split.fractions, "counts": split.counts}.get(split.by, split.parts)
-    return part == "val" if named is None else bool(dict(named).get(part))  # type: ignore[call-overload]
+    """Whether a train job names such a part, or means it by default."""
+    named = split.parts or split.counts or split.fractions or ("train", "val")
+    return isinstance(job, TrainJob) and part in named
 
 
 def _part_fix(split: Split, part: str) -> str:
@@ -141,15 +157,15 @@ def _content(
     """Read tiles and check what is in them."""
     images = ImageChecks(_wanted(job, info))
     masks, predictions = _mask_checks(job, info)
-    roots = (listing.images_root, listing.masks_root, listing.predictions_root)
     with ThreadPoolExecutor(2 * len(os.sched_getaffinity(0))) as pool:
-        for done, seen in enumerate(_in_pieces(pool, tiles, roots), 1):
-            size = seen.image.picture.size if seen.image and seen.image.picture else None
+        for done, seen in enumerate(_in_pieces(pool, tiles, listing), 1):
+            size = None
             if seen.image is not None:
                 images.add(seen.image)
+                size = seen.image.size
             if seen.mask is not None and masks is not None:
                 masks.add(seen.mask, size)
-                size = size or (seen.mask.picture.size if seen.mask.picture else None)
+                size = size or seen.mask.size
             if seen.prediction is not None and predictions is not None:
                 predictions.add(seen.prediction, size)
             progress(done, len(tiles))
@@ -167,13 +183,14 @@ class _Seen:
     prediction: Look | None
 
 
-def _in_pieces(pool: ThreadPoolExecutor, tiles: Iterable[Tile], roots: tuple[str, str, str]) -> Iterator[_Seen]:
-    """Look at tiles in parallel, and in order; decoded pictures wait in memory only for those of one piece."""
+def _in_pieces(pool: ThreadPoolExecutor, tiles: Iterable[Tile], listing: Listing) -> Iterator[_Seen]:
+    """Look at tiles in parallel, and give them in order."""
 
     def see(tile: Tile) -> _Seen:
-        names = (tile.image, tile.mask, tile.prediction)
         return _Seen(
-            *(look(os.path.join(root, name)) if name else None for root, name in zip(roots, names, strict=True))
+            look_at_image(listing.images_root, tile.image) if tile.image else None,
+            look_at_mask(listing.masks_root, tile.mask) if tile.mask else None,
+            look_at_mask(listing.predictions_root, tile.prediction) if tile.prediction else None,
         )
 
     remaining = iter(tiles)
@@ -187,17 +204,17 @@ def _wanted(job: Job, info: BundleInfo | None) -> Wanted:
     window = None
     if isinstance(job, PredictJob) and job.predict.fit == "window":
         window = job.predict.window or (min(info.input) if info else None)
-    return Wanted(fmt, data.size, window, tolerant=not isinstance(job, TrainJob))
+    return Wanted(fmt, data.size, window)
 
 
 def _mask_checks(job: Job, info: BundleInfo | None) -> tuple[MaskChecks | None, MaskChecks | None]:
-    labels: Labels | None = info.labels if info is not None else job.labels
+    """Checks of ground truth and of predictions, for those that the job has."""
+    labels = info.labels if info is not None else job.labels
     if labels is None or job.data.masks is None:
         return None, None
-    tolerant = not isinstance(job, TrainJob)
-    masks = MaskChecks(labels, labels.raw_to_index(), "mask", tolerant=False)
-    if not isinstance(job, EvaluateJob):
+    masks = MaskChecks(labels, labels.raw_to_index(), "mask")
+    if job.data.predictions is None:
         return masks, None
-    ids = job.data.predictions is None or job.data.predictions.values == "ids"
-    table = labels.id_to_index() if ids else labels.raw_to_index()
-    return masks, MaskChecks(labels, table, "prediction", tolerant=tolerant)
+    readings = {"ids": labels.id_to_index(), "raw": labels.raw_to_index()}
+    table = readings.pop(job.data.predictions.values)
+    return masks, MaskChecks(labels, table, "prediction", readings.popitem())

@@ -19,6 +19,7 @@ from segbatch.data.formats import HEAD_BYTES, READABLE, bits_of, kind_of
 Image.MAX_IMAGE_PIXELS = None
 
 GREY_MODES = ("1", "L", "LA")
+COLOR_MODES = ("RGB", "RGBA", "CMYK")
 _BANDS = {"1": 1, "L": 1, "I": 1, "F": 1, "LA": 2, "RGBA": 4, "CMYK": 4}
 _WORDS = {"1": "black and white", "L": "grey", "LA": "grey and alpha", "P": "palette of colours"}
 
@@ -156,7 +157,7 @@ def raw_mask(pixels: Any) -> NDArray[np.uint8]:
 def _some_colors(values: NDArray[np.uint8], most: int = 4) -> str:
     colors, counts = common_colors(values)
     names = ", ".join("#" + bytes(color.tolist()).hex() for color in colors[:most])
-    return f"{len(counts):,} colours, most often {names}"
+    return f"{len(counts):,} colour{'s' if len(counts) > 1 else ''}, most often {names}"
 
 
 def common_colors(values: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
