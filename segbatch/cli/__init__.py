@@ -86,8 +86,8 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)
         code = 130
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough; leave without Python's complaint about its own stdout.
-        sys.stderr.close()
-        code = Exit.OK
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"{where}{error.strerror or error}", err=True)
+        code = Exit.FAILED
     sys.exit(int(code) if isinstance(code, int) else 0)

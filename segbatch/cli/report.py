@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,7 @@ def _rebuild(run: Run) -> int:
     from segbatch.cluster.local import worker_command
     from segbatch.runs.layout import FINISH
 
-    return subprocess.run(worker_command(run, FINISH), check=False).returncode
+    return subprocess.run(worker_command(run, FINISH), stdout=sys.stderr, check=False).returncode
 
 
 def print_scores(run: Run) -> None:

@@ -60,6 +60,8 @@ def submit(
     if dry_run:
         _print_plan(planned)
         return 0
+    if planned.left_out:
+        click.echo(f"left out: {planned.left_out}; `segbatch check` shows them", err=True)
     run = create_run(planned)
     click.echo(f"run {run.label}")
     click.echo(f"folder {run.paths.folder}")
@@ -72,22 +74,24 @@ def submit(
 @site_option
 @parallel_option
 @wait_option
-def resume(run: str, runs_root: Path | None, site: Path | None, parallel: int | None, wait: bool) -> int:
-    """Go on with RUN: only what is missing is done.
+@click.option("--force", is_flag=True, help="Go on although a process on another machine may still be at it.")
+def resume(run: str, runs_root: Path | None, site: Path | None, parallel: int | None, wait: bool, force: bool) -> int:
+    """Go on with RUN: what is missing, damaged or was rejected is done again, and nothing else.
 
     RUN is a run's folder, its id, or a job's name for its newest run.
 
     \b
     segbatch resume demo-predict --wait
     """
+    from segbatch.runs.outputs import unfinished
     from segbatch.runs.status import run_status
 
     opened = named_run(run, runs_root, site)
     state = run_status(opened)
-    if state.state == "done":
+    if state.state == "done" and not unfinished(opened):
         click.echo(f"{opened.label} is done already; nothing to resume")
-        return 0
-    return _start(opened, _at_once(opened, parallel, load_site(site, opened.job.profile)), wait)
+        return state.code or 0
+    return _start(opened, _at_once(opened, parallel, load_site(site, opened.job.profile)), wait, force)
 
 
 @click.command()
@@ -142,18 +146,18 @@ def _at_once(run: Run, parallel: int | None, site: Site) -> int:
     return parallel or site.parallel or max(room, 1)
 
 
-def _start(run: Run, parallel: int, wait: bool) -> int:
+def _start(run: Run, parallel: int, wait: bool, force: bool = False) -> int:
     from segbatch.cluster.local import LocalRunner, LocalScheduler
 
     if not wait:
-        LocalScheduler(parallel).submit(run)
+        LocalScheduler(parallel, force).submit(run)
         click.echo(f"watch it with: segbatch status {run.paths.folder} --watch")
         return 0
     from segbatch.cli.display import live_progress, print_outcome
     from segbatch.cli.report import print_scores
 
     with live_progress(run) as tick:
-        LocalRunner(run, parallel, on_tick=tick).execute()
+        LocalRunner(run, parallel, on_tick=tick, force=force).execute()
     code = print_outcome(run)
     print_scores(run)
     return code
@@ -169,6 +173,7 @@ def _print_plan(planned: Plan) -> None:
         ("job", f"{planned.job.name} ({planned.job.kind}), from {planned.job_file}"),
         ("tiles", f"{len(planned.tiles)} in {planned.images_root or planned.masks_root}"),
         ("masks", planned.masks_root or "none: no scores, class shares only"),
+        *([("left out", planned.left_out)] if planned.left_out else []),
         ("tasks", f"{planned.tasks} of {planned.shard_size} tiles"),
         ("each", f"{resources.cpus} cpus, {resources.memory} MB, {resources.gpus} gpus, {resources.time} min"),
         ("runs", f"{planned.runs_root / planned.job.name}/<run id>"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,12 +36,12 @@ def status(run: str | None, runs_root: Path | None, site: Path | None, watch: bo
     from rich.console import Console
 
     from segbatch.cli.display import live_progress, status_view
-    from segbatch.runs.status import OVER, run_status
+    from segbatch.runs.status import run_status
 
     opened = named_run(run, runs_root, site) if run else _newest(runs_root, site)
     if watch:
         with live_progress(opened) as tick:
-            while run_status(opened).state not in OVER:
+            while run_status(opened).state == "running":
                 tick()
                 time.sleep(WATCH_INTERVAL_S)
     found = run_status(opened)
@@ -76,7 +77,7 @@ def logs(run: str, task: str | None, runs_root: Path | None, site: Path | None, 
     segbatch logs demo-train -f
     segbatch logs demo-predict 3
     """
-    from segbatch.runs.status import OVER, run_status
+    from segbatch.runs.status import run_status
 
     opened = named_run(run, runs_root, site)
     paths = _log_files(opened, task, failed)
@@ -85,7 +86,7 @@ def logs(run: str, task: str | None, runs_root: Path | None, site: Path | None, 
         return 0
     offsets: dict[Path, int] = {}
     while True:
-        over = run_status(opened).state in OVER
+        over = run_status(opened).state != "running"
         _print_new(_log_files(opened, task, failed), offsets)
         if not follow or over:
             return 0
@@ -98,13 +99,13 @@ def _log_files(run: Run, task: str | None, failed: bool) -> list[Path]:
             raise InputError(f"task {task!r}: expected a number from 0 to {len(run.tasks) - 1}, or `finish`.")
         names: list[str] = [task]
     else:
-        names = [str(number) for number in run.tasks] + ["finish"]
+        names = ["runner"] + [str(number) for number in run.tasks] + ["finish"]
     if failed:
         from segbatch.runs.status import task_status
 
         bad = {"failed", "killed"}
-        names = [name for name in names if task_status(run, int(name) if name.isdigit() else name).state in bad]
-    return [path for path in map(run.paths.log, names) if path.exists()]
+        names = [name for name in names[1:] if task_status(run, int(name) if name.isdigit() else name).state in bad]
+    return [path for path in map(run.paths.log, names) if path.exists() and path.stat().st_size]
 
 
 def _print_new(paths: list[Path], offsets: dict[Path, int]) -> None:
@@ -146,12 +147,10 @@ def runs(
     from rich.table import Table
 
     from segbatch.cli.display import COLORS
-    from segbatch.runs.layout import run_folders
-    from segbatch.runs.run import open_run
     from segbatch.runs.status import run_status
 
     root = folder or runs_folder(runs_root, load_site(site))
-    opened = [open_run(path) for path in run_folders(root)]
+    opened = list(_readable(root))
     chosen = [run for run in opened if job in (None, run.record.name) and kind in (None, run.record.kind)]
     found = [status for status in map(run_status, chosen) if state in (None, status.state)]
     if as_json:
@@ -170,3 +169,15 @@ def runs(
         table.add_row(status.run.label, record.kind, record.created.replace("+00:00", "Z"), colored, done)
     Console(soft_wrap=True).print(table)
     return 0
+
+
+def _readable(root: Path) -> Iterator[Run]:
+    """Yield the runs that can be opened, and say of the others that they cannot."""
+    from segbatch.runs.layout import run_folders
+    from segbatch.runs.run import open_run
+
+    for folder in run_folders(root):
+        try:
+            yield open_run(folder)
+        except InputError as error:
+            click.echo(str(error).splitlines()[0], err=True)

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -19,18 +19,21 @@ from segbatch.errors import Exit, SegbatchError
 from segbatch.runs import ledger
 from segbatch.runs.attempts import read_attempts
 from segbatch.runs.layout import FINISH
+from segbatch.runs.outputs import complete
 from segbatch.runs.process import process_identity
 from segbatch.runs.run import Run, open_run
 from segbatch.runs.status import runner_alive, task_status
 
 TICK_S = 0.5
+WORST_FIRST = (Exit.FAILED, Exit.BAD_INPUT, Exit.TOO_MANY_REJECTED, Exit.INTERRUPTED)
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def worker_command(run: Run, task: int | str) -> list[str]:
     """Command line of one task."""
     which = ["--finish"] if task == FINISH else ["--task", str(task)]
-    return [sys.executable, "-m", "segbatch.worker", str(run.paths.folder), *which]
+    # -P: a file in the user's folder must not stand in for a module of that name.
+    return [sys.executable, "-P", "-m", "segbatch.worker", str(run.paths.folder), *which]
 
 
 @dataclass
@@ -43,6 +46,8 @@ class LocalRunner:
     run: Run
     parallel: int
     on_tick: Callable[[], None] = lambda: None
+    force: bool = False
+    """Start although a process on another machine, which cannot be asked, may still be at it."""
     _stops: int = 0
     _children: set[subprocess.Popen[bytes]] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -51,22 +56,20 @@ class LocalRunner:
         """Run all tasks that are not done and return the run's exit code; the ledger tells start and end."""
         self._refuse_second()
         token = secrets.token_hex(8)
-        ledger.record(self.run.paths, token, "submitted", backend="local", **process_identity(os.getpid()))
         code = int(Exit.FAILED)
-        try:
-            with self._stop_signals():
+        with self._stop_signals():
+            ledger.record(self.run.paths, token, "submitted", backend="local", **process_identity(os.getpid()))
+            try:
                 code = self._execute()
-        finally:
-            stopped = {"cancelled": True} if self._stops else {}
-            ledger.record(self.run.paths, token, "ended", code=code, **stopped)
+            finally:
+                stopped = {"cancelled": True} if code == Exit.INTERRUPTED else {}
+                ledger.record(self.run.paths, token, "ended", code=code, **stopped)
         return code
 
     def _refuse_second(self) -> None:
-        if runner_alive(self.run):
-            raise SegbatchError(
-                f"{self.run.label} runs already. Watch it with: segbatch status {self.run.paths.folder}"
-            )
-        busy = [task for task in self.run.tasks if task_status(self.run, task).state == "running"]
+        refuse_running(self.run, force=self.force)
+        names: list[int | str] = [*self.run.tasks, FINISH]
+        busy = [task for task in names if task_status(self.run, task).state == "running"]
         if busy:
             raise SegbatchError(
                 f"{self.run.label}: task {busy[0]} of an earlier start still runs. "
@@ -74,13 +77,17 @@ class LocalRunner:
             )
 
     def _execute(self) -> int:
-        todo = [task for task in self.run.tasks if task_status(self.run, task).state != "done"]
-        codes = self._run_all(todo)
-        if self._stops:
+        codes = self._run_all([task for task in self.run.tasks if self._to_do(task)])
+        if self._stops and int(Exit.INTERRUPTED) in codes:
             return int(Exit.INTERRUPTED)
-        worst = next((code for code in codes if code != Exit.OK), int(Exit.OK))
+        if self._stops and any(self._to_do(task) for task in self.run.tasks):
+            return int(Exit.INTERRUPTED)
         finish = self._run_task(FINISH)
-        return int(Exit.INTERRUPTED) if self._stops else worst or finish
+        return next((int(code) for code in WORST_FIRST if code in codes), finish)
+
+    def _to_do(self, task: int) -> bool:
+        """Tell whether a task never ended well, or did and has since lost something (or was refused tiles)."""
+        return task_status(self.run, task).state != "done" or not complete(self.run, task)
 
     def _run_all(self, tasks: list[int]) -> list[int]:
         pending = iter(tasks)
@@ -97,7 +104,9 @@ class LocalRunner:
                     return codes
                 finished, running = wait(running, timeout=TICK_S, return_when=FIRST_COMPLETED)
                 codes += [future.result() for future in finished]
-                self.on_tick()
+                # The display is not worth the run: its terminal may be gone.
+                with suppress(OSError):
+                    self.on_tick()
 
     def _run_task(self, task: int | str) -> int:
         """Start one task in a session of its own, so that only this runner signals it, and wait for its end."""
@@ -134,10 +143,11 @@ class LocalRunner:
                 signal.signal(number, handler)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
+        """Pass a first signal on; only an impatient Ctrl-C kills, since `cancel` may well be asked twice."""
         self._stops += 1
         # The handler may interrupt this very thread inside a locked block, so it takes no lock.
         for child in list(self._children):
-            child.send_signal(signal.SIGTERM if self._stops == 1 else signal.SIGKILL)
+            child.send_signal(signal.SIGKILL if self._stops > 1 and number == signal.SIGINT else signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -145,13 +155,14 @@ class LocalScheduler:
     """Starts runs on this machine, in the background."""
 
     parallel: int = 1
+    force: bool = False
     name: str = "local"
 
     def submit(self, run: Run) -> None:
         """Start a runner that outlives this process and its terminal, and wait until its ledger line is there."""
-        if runner_alive(run):
-            raise SegbatchError(f"{run.label} runs already. Watch it with: segbatch status {run.paths.folder}")
-        command = [sys.executable, "-m", "segbatch.cluster.local", str(run.paths.folder), str(self.parallel)]
+        refuse_running(run, force=self.force)
+        command = [sys.executable, "-P", "-m", "segbatch.cluster.local", str(run.paths.folder), str(self.parallel)]
+        command += ["--force"] if self.force else []
         before = len(ledger.submissions(run.paths))
         with run.paths.log("runner").open("ab") as output:
             child = subprocess.Popen(
@@ -168,25 +179,56 @@ class LocalScheduler:
 
     def cancel(self, run: Run) -> bool:
         """Ask the runner, or tasks that outlived it, to stop."""
-        if runner_alive(run):
-            os.kill(int(ledger.submissions(run.paths)[-1].facts["pid"]), signal.SIGTERM)
-            return True
+        running = runner_alive(run)
+        if running is None:
+            raise SegbatchError(f"{run.label} was started on {_host(run)}: cancel it there.")
+        if running:
+            return _terminate(int(ledger.submissions(run.paths)[-1].facts["pid"]))
         return self._cancel_orphans(run)
 
     def _cancel_orphans(self, run: Run) -> bool:
         found = False
-        for task in run.tasks:
+        for task in (*run.tasks, FINISH):
             if task_status(run, task).state == "running":
-                os.kill(int(read_attempts(run.paths.task(task))[-1].start["pid"]), signal.SIGTERM)
-                found = True
+                found |= _terminate(int(read_attempts(run.paths.task(task))[-1].start["pid"]))
         return found
+
+
+def refuse_running(run: Run, *, force: bool = False) -> None:
+    """Refuse to start a run that is at work, or may be on another machine.
+
+    Raises:
+        SegbatchError: it is.
+    """
+    running = runner_alive(run)
+    if running:
+        raise SegbatchError(f"{run.label} runs already. Watch it with: segbatch status {run.paths.folder}")
+    if running is None and not force:
+        raise SegbatchError(
+            f"{run.label} was started on {_host(run)}, which cannot be asked from here whether it still runs. "
+            "Resume it there, or, if you know that it is gone, add --force."
+        )
+
+
+def _host(run: Run) -> str:
+    return str(ledger.submissions(run.paths)[-1].facts.get("host", "another machine"))
+
+
+def _terminate(pid: int) -> bool:
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        raise SegbatchError(f"process {pid} belongs to another user, who alone can cancel it.") from None
+    return True
 
 
 def main(arguments: list[str]) -> int:
     """Entry of the background runner: run folder and number of tasks at once."""
-    folder, parallel = arguments
+    folder, parallel, *rest = arguments
     try:
-        return LocalRunner(open_run(Path(folder)), int(parallel)).execute()
+        return LocalRunner(open_run(Path(folder)), int(parallel), force=rest == ["--force"]).execute()
     except SegbatchError as error:
         print(error, file=sys.stderr, flush=True)
         return int(error.exit_code)

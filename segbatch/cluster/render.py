@@ -115,7 +115,7 @@ def render_scripts(plan: Plan, site: Site, run_folder: Path | None = None) -> Ma
     shared = {
         "run_folder": str(folder),
         "site": site,
-        "command": [site.python or "python3", "-m", "segbatch.worker"],
+        "command": [site.python or "python3", "-P", "-m", "segbatch.worker"],
         "cpus": plan.job.resources.cpus,
         "offset": 0,
         "scratch": (site.scratch or "/tmp") if plan.job.resources.scratch else None,

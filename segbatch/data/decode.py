@@ -20,7 +20,8 @@ def decode_image(content: tf.Tensor, fmt: ImageFormat) -> tf.Tensor:
     """Decode a JPEG, PNG, GIF (first frame) or BMP file.
 
     Grey and palette pictures widen to 3 bands; alpha is dropped for 3 bands and for 1. CMYK becomes RGB. With
-    `decode: accurate` the result equals Pillow's.
+    `decode: accurate` the result equals Pillow's (but for CMYK files without Adobe's marker, which Pillow takes for
+    inverted all the same).
 
     Args:
         content: string scalar, the whole file.

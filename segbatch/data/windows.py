@@ -118,6 +118,8 @@ class Blend:
         self._map = np.empty((windows.height, windows.width, channels), np.float32)
         # Sums of the rows from _first on; no later window reaches the rows before.
         self._open = np.zeros((min(windows.window, windows.height), windows.width, channels), np.float64)
+        # Fresh memory for every product would cost more than the product.
+        self._scratch = np.empty((windows.window, windows.window, channels), np.float64)
         self._first = 0
         self._added = 0
 
@@ -132,7 +134,9 @@ class Blend:
         side = self._windows.window
         area = self._open[:, left : left + side]
         rows, columns = area.shape[:2]
-        area += self._weights[:rows, :columns] * scores[:rows, :columns]
+        weighted = self._scratch[:rows, :columns]
+        np.multiply(self._weights[:rows, :columns], scores[:rows, :columns], out=weighted)
+        area += weighted
         self._added += 1
 
     def result(self) -> NDArray[np.float32]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ from segbatch.evaluation.read import read_index_map
 from segbatch.evaluation.record import TileRecord
 from segbatch.evaluation.report import write_report
 from segbatch.evaluation.summary import Title
-from segbatch.runs.journal import NO_TRUTH, JournalRow, read_rejections, read_task
-from segbatch.runs.listing import mask_name
+from segbatch.runs.journal import NO_TRUTH, JournalRow, read_rejections
+from segbatch.runs.outputs import checked_tiles, mask_path
 from segbatch.runs.progress import read_progress
 from segbatch.runs.run import Run
 from segbatch.runs.tiles import Tile, read_tiles
@@ -30,7 +29,6 @@ from segbatch.spec.job import PredictJob
 
 Log = Callable[[str], None]
 STAGES = ("wait for tiles", "step", "encode", "write")
-CHUNK = 4096
 
 
 def finish(run: Run, log: Log) -> int:
@@ -76,7 +74,8 @@ def _finish_training(run: Run, log: Log) -> int:
     if not (run.paths.model / "bundle.json").exists():
         raise SegbatchError(f"the training did not end: no bundle. Go on with: segbatch resume {run.paths.folder}")
     log(f"bundle {run.paths.model}")
-    return int(Exit.OK)
+    summary = json.loads((run.paths.training / "summary.json").read_bytes())
+    return int(Exit.REJECTED if summary["rejected"] else Exit.OK)
 
 
 @dataclass
@@ -90,41 +89,18 @@ class Merge:
     def records(self) -> Iterator[TileRecord]:
         """Yield the finished tiles; rejected and missing ones are noted on the way."""
         for task in self.run.tasks:
-            shard = self.run.shard(task)
-            paths = self.run.paths.task(task)
-            rows, rejections = read_task(paths), read_rejections(paths)
-            tiles = enumerate(read_tiles(self.run.paths.tiles, shard), shard.first)
-            while chunk := list(islice(tiles, CHUNK)):
-                for (index, tile), there in zip(chunk, self._in_place(chunk, rows), strict=True):
-                    if there:
-                        yield self._record(tile, rows[index])
-                    elif index in rejections:
-                        self.rejected.append((tile.name, rejections[index][1]))
-                    else:
-                        self.missing.append(tile.name)
+            rejections = read_rejections(self.run.paths.task(task))
+            for index, tile, row in checked_tiles(self.run, task):
+                if row is not None:
+                    yield self._record(tile, row)
+                elif index in rejections:
+                    self.rejected.append((tile.name, rejections[index][1]))
+                else:
+                    self.missing.append(tile.name)
 
     def rejected_in_order(self) -> Iterator[tuple[str, str]]:
         """Yield the rejected tiles with their reasons; complete once `records` has been read to its end."""
         yield from self.rejected
-
-    def _in_place(self, chunk: list[tuple[int, Tile]], rows: dict[int, JournalRow]) -> list[bool]:
-        """Tell which tiles are journalled and have a mask of the journalled size."""
-
-        def there(item: tuple[int, Tile]) -> bool:
-            index, tile = item
-            row = rows.get(index)
-            try:
-                return row is not None and self._mask_path(tile).stat().st_size == row.size
-            except OSError:
-                return False
-
-        with ThreadPoolExecutor(8) as pool:
-            return list(pool.map(there, chunk, chunksize=64))
-
-    def _mask_path(self, tile: Tile) -> Path:
-        if self.run.record.kind == "evaluate":
-            return Path(self.run.record.predictions_root, tile.prediction)
-        return self.run.paths.masks / mask_name(tile.image)
 
     def _record(self, tile: Tile, row: JournalRow) -> TileRecord:
         classes = len(self.run.record.labels.scored)
@@ -137,7 +113,7 @@ class Merge:
         tile = next(tile for tile in read_tiles(self.run.paths.tiles) if tile.name == name)
         record = self.run.record
         try:
-            predicted = read_index_map(self._mask_path(tile), self._written_table(), role="prediction")
+            predicted = read_index_map(mask_path(self.run, tile), self._written_table(), role="prediction")
             truth = None
             if record.masks_root and tile.mask:
                 truth = read_index_map(Path(record.masks_root, tile.mask), record.labels.raw_to_index(), role="truth")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -12,10 +11,11 @@ from pathlib import Path
 from segbatch.errors import Exit, InputError, Interrupted, SegbatchError
 from segbatch.evaluation.counts import class_pixels, confusion, pack
 from segbatch.evaluation.read import read_pair
-from segbatch.runs.journal import JournalRow, JournalWriter, RejectionWriter, read_task
+from segbatch.runs.journal import JournalRow, JournalWriter, RejectionWriter
+from segbatch.runs.outputs import checked_tiles, fingerprint
 from segbatch.runs.progress import TaskProgress
 from segbatch.runs.run import Run
-from segbatch.runs.tiles import Tile, read_tiles
+from segbatch.runs.tiles import Tile
 from segbatch.spec.job import EvaluateJob
 
 CHUNK = 64
@@ -31,15 +31,14 @@ def evaluate_task(run: Run, task: int, attempt: int, stop: Callable[[], bool], l
     if not isinstance(job, EvaluateJob):
         raise InputError(f"{run.label} is no evaluate run")
     paths, shard = run.paths.task(task), run.shard(task)
-    done = read_task(paths)
-    tiles = [(shard.first + number, tile) for number, tile in enumerate(read_tiles(run.paths.tiles, shard))]
-    missing = iter([(index, tile) for index, tile in tiles if index not in done])
-    log(f"{shard.count} tiles, {len(done)} done before")
+    todo = [(index, tile) for index, tile, row in checked_tiles(run, task) if row is None]
+    finished, rejected = shard.count - len(todo), 0
+    log(f"{shard.count} tiles, {finished} done before")
     counter = _Counter(run, job)
     journal, rejections = JournalWriter(paths.journal(attempt)), RejectionWriter(paths.rejected(attempt))
-    progress, finished, rejected = TaskProgress(paths.progress, shard.count), len(done), 0
+    progress = TaskProgress(paths.progress, shard.count)
     with ThreadPoolExecutor(max(2, len(os.sched_getaffinity(0)))) as pool:
-        for chunk in _chunks(missing):
+        for chunk in _chunks(iter(todo)):
             rows = []
             for (index, tile), outcome in zip(chunk, pool.map(counter, chunk), strict=True):
                 if isinstance(outcome, JournalRow):
@@ -51,7 +50,7 @@ def evaluate_task(run: Run, task: int, attempt: int, stop: Callable[[], bool], l
             journal.write(rows)
             finished += len(chunk)
             progress.update(finished, rejected=rejected)
-            if stop():
+            if stop() and finished < shard.count:
                 progress.update(finished, rejected=rejected, force=True)
                 raise Interrupted("stopped by a signal; what is done is kept, and resume continues after it")
     journal.close()
@@ -68,6 +67,7 @@ class _Counter:
     """Turns one tile into its journal row, or into the reason why it cannot be counted."""
 
     def __init__(self, run: Run, job: EvaluateJob) -> None:
+        self._run = run
         labels = run.record.labels
         values = job.data.predictions.values if job.data.predictions else "ids"
         self._truth = labels.raw_to_index()
@@ -90,8 +90,8 @@ class _Counter:
     def _row(self, index: int, tile: Tile) -> JournalRow:
         path = self._predictions_root / tile.prediction
         truth, predicted = read_pair(self._masks_root / tile.mask, path, self._truth, self._predicted)
-        data = path.read_bytes()
+        size, crc32 = fingerprint(self._run, tile)
         counts = confusion(truth, predicted, self._classes)
         pixels = class_pixels(predicted, self._classes)
         height, width = truth.shape
-        return JournalRow(index, height, width, len(data), zlib.crc32(data), pack(counts), pack(pixels))
+        return JournalRow(index, height, width, size, crc32, pack(counts), pack(pixels))

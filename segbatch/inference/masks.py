@@ -83,7 +83,7 @@ class MaskWriters:
         self._journal = journal
         self._journal_lock = threading.Lock()
         self._queue: queue.Queue[tuple[int, str, TileResult] | None] = queue.Queue(capacity)
-        self._error: OSError | None = None
+        self._error: BaseException | None = None
         self._folders: set[Path] = set()
         self.seconds = {"encode": 0.0, "write": 0.0}
         self.done = 0
@@ -111,6 +111,8 @@ class MaskWriters:
         self._queue.put((index, tile, result))
 
     def _complain(self) -> None:
+        if self._error is not None and not isinstance(self._error, OSError):
+            raise self._error
         if self._error is not None:
             where = self._error.filename or self._written.masks
             raise SegbatchError(
@@ -124,7 +126,7 @@ class MaskWriters:
             if self._error is None:
                 try:
                     self._write(*item)
-                except OSError as error:
+                except BaseException as error:  # a thread that dies would leave `put` waiting for ever
                     self._error = error
 
     def _write(self, index: int, tile: str, result: TileResult) -> None:

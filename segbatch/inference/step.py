@@ -61,7 +61,10 @@ class Step:
         self._fused = tf.function(self._all, input_signature=[images, truths])
         self._fit = tf.function(self._to_input, input_signature=[tf.TensorSpec([None, None, None, bands], pixel)])
         self._network = tf.function(self._scores, input_signature=[fitted])
-        self._finish = tf.function(self._to_tiles)
+        channels = tf.TensorSpec([1, None, None, None], tf.float32)
+        one_truth = tf.TensorSpec([1, None, None], tf.uint8)
+        # With a signature, since a graph for every size of a mixed archive would cost time and memory without bound.
+        self._finish = tf.function(self._to_tiles, input_signature=[channels, tf.TensorSpec([2], tf.int32), one_truth])
 
     def __call__(self, image: tf.Tensor, size: np.ndarray, truth: tf.Tensor) -> list[TileResult | None]:
         """Predict one batch.

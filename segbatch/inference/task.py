@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,8 @@ from segbatch.inference.step import Step, no_truth
 from segbatch.inference.windows import WindowStep
 from segbatch.models.bundle import Bundle, load_bundle, resized_model
 from segbatch.runs.bundles import bundle_digest
-from segbatch.runs.journal import JournalWriter, RejectionWriter, proven, read_task
-from segbatch.runs.listing import mask_name
+from segbatch.runs.journal import JournalWriter, RejectionWriter
+from segbatch.runs.outputs import checked_tiles
 from segbatch.runs.progress import TaskProgress, read_progress
 from segbatch.runs.run import Run
 from segbatch.runs.tiles import Tile, read_tiles
@@ -45,21 +44,6 @@ def predict_task(run: Run, task: int, attempt: int, stop: Stop, log: Log) -> int
     return _PredictTask(run, task, attempt, stop, log).execute()
 
 
-@dataclass(frozen=True)
-class _Slots:
-    """A shard cut into batches: slot i of batch k is always tile k * B + i of the shard."""
-
-    batch_size: int
-
-    def batches_with(self, missing: set[int]) -> list[int]:
-        """Numbers of the batches that hold a missing tile (positions in the shard)."""
-        return sorted({position // self.batch_size for position in missing})
-
-    def positions(self, batch: int) -> range:
-        """Positions of a batch's slots; those beyond the shard are blank."""
-        return range(batch * self.batch_size, (batch + 1) * self.batch_size)
-
-
 class _PredictTask:
     def __init__(self, run: Run, task: int, attempt: int, stop: Stop, log: Log) -> None:
         job = run.job
@@ -67,6 +51,7 @@ class _PredictTask:
             raise InputError(f"{run.label} is no predict run")
         self._run, self._job, self._settings = run, job, job.predict
         self._stop, self._log = stop, log
+        self._task = task
         self._paths = run.paths.task(task)
         self._attempt = attempt
         self._shard = run.shard(task)
@@ -100,15 +85,8 @@ class _PredictTask:
 
     def _missing(self) -> set[int]:
         """Positions in the shard whose masks are not proven, checked against the files themselves."""
-        rows = read_task(self._paths)
-
-        def is_done(position: int) -> bool:
-            row = rows.get(self._shard.first + position)
-            return row is not None and proven(row, self._run.paths.masks / mask_name(self._tiles[position].image))
-
-        with ThreadPoolExecutor(8) as pool:
-            done = pool.map(is_done, range(len(self._tiles)), chunksize=256)
-            return {position for position, finished in enumerate(done) if not finished}
+        checked = checked_tiles(self._run, self._task)
+        return {index - self._shard.first for index, _, row in checked if row is None}
 
     def _bundle(self) -> Bundle:
         path = Path(self._run.record.bundle)
@@ -164,27 +142,37 @@ class _PredictTask:
     ) -> None:
         done_before = len(self._tiles) - len(missing)
         next_log = time.perf_counter() + LOG_EVERY_S
+        batch_size, batches = self._cut(missing)
+        left = len(batches)
         begun = time.perf_counter()
-        for batch in self._batches(missing, bundle):
+        for batch in self._batches(batch_size, batches, bundle):
             self._waiting += time.perf_counter() - begun
             begun = time.perf_counter()
             self._one_batch(batch, step, bundle, missing, writers)
             self._computing += time.perf_counter() - begun
-            progress.update(done_before + writers.done + self._rejected, rejected=self._rejected)
+            left -= 1
+            progress.update(
+                done_before + writers.done + self._rejected, rejected=self._rejected, spent=dict(self._before)
+            )
             if time.perf_counter() >= next_log:
                 next_log += LOG_EVERY_S
                 self._log(f"{done_before + writers.done + self._rejected} of {len(self._tiles)} tiles")
-            if self._stop():
+            if self._stop() and left:
                 raise Interrupted("stopped by a signal; what is done is kept, and resume continues after it")
             begun = time.perf_counter()
 
-    def _batches(self, missing: set[int], bundle: Bundle) -> Iterator[dict[str, tf.Tensor]]:
+    def _cut(self, missing: set[int]) -> tuple[int, list[range]]:
+        """Batch size, and the batches that hold a missing tile, as ranges of positions in the shard.
+
+        Slot i of batch k is always tile k * B + i of the shard; positions beyond its end are blank.
+        """
+        size = self._settings.batch_size if self._settings.fit == "resize" else 1
+        numbers = sorted({position // size for position in missing})
+        return size, [range(number * size, (number + 1) * size) for number in numbers]
+
+    def _batches(self, batch_size: int, batches: list[range], bundle: Bundle) -> Iterator[dict[str, tf.Tensor]]:
         settings, record = self._settings, self._run.record
-        batch_size = settings.batch_size if settings.fit == "resize" else 1
-        slots = _Slots(batch_size)
-        entries = [
-            self._entry(position) for batch in slots.batches_with(missing) for position in slots.positions(batch)
-        ]
+        entries = [self._entry(position) for batch in batches for position in batch]
         table = record.labels.raw_to_index() if record.masks_root else None
         yield from tile_stream(
             entries,

@@ -16,7 +16,9 @@ from typing import Any, BinaryIO
 
 def temporary_name(path: Path) -> Path:
     """Name beside `path` for a file in the making; unique, so that two attempts never share one."""
-    return path.with_name(f".{path.name[:100]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    # Bytes count towards the limit of names, not characters.
+    short = os.fsencode(path.name)[:100].decode("utf-8", "ignore")
+    return path.with_name(f".{short}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 @contextmanager
@@ -68,11 +70,23 @@ def append_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Append in a single write, so that lines of several writers never mix."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
-        os.write(descriptor, data)
+        if _torn(path):
+            data = b"\n" + data
+        pending = memoryview(data)
+        while pending:
+            pending = pending[os.write(descriptor, pending) :]
         if durable:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _torn(path: Path) -> bool:
+    """Tell whether a file ends within a line, which would swallow the next one."""
+    with path.open("rb") as handle:
+        size = handle.seek(0, os.SEEK_END)
+        handle.seek(max(size - 1, 0))
+        return size > 0 and handle.read(1) != b"\n"
 
 
 def append_line(path: Path, value: Any) -> None:

@@ -103,16 +103,6 @@ def read_task(task: TaskPaths) -> dict[int, JournalRow]:
     return rows
 
 
-def proven(row: JournalRow, mask: Path) -> bool:
-    """Tell whether the mask on disk is the one that the row speaks of, by size and CRC-32."""
-    try:
-        if mask.stat().st_size != row.size:
-            return False
-        return zlib.crc32(mask.read_bytes()) == row.crc32
-    except OSError:
-        return False
-
-
 class RejectionWriter:
     """Appends rejected tiles, with their reasons, to one attempt's list."""
 

@@ -118,11 +118,20 @@ def run_folders(root: Path) -> Iterator[Path]:
     """Yield the folders of all runs below `root` (`<root>/<job name>/<run id>`), newest last."""
     if not root.is_dir():
         return
-    found = [
-        run
-        for job in root.iterdir()
-        if job.is_dir()
-        for run in job.iterdir()
-        if not run.is_symlink() and (run / "run.json").is_file()
-    ]
+    found = [run for job in _folders(root) for run in _folders(job) if _is_file(run / "run.json")]
     yield from sorted(found, key=lambda path: (path.name, path.parent.name))
+
+
+def _folders(parent: Path) -> list[Path]:
+    """Folders within a folder, links left out; none of one that may not be read."""
+    try:
+        return [entry for entry in parent.iterdir() if entry.is_dir() and not entry.is_symlink()]
+    except OSError:
+        return []
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False

@@ -50,6 +50,8 @@ class Plan:
     bundle: Path | None
     runs_root: Path
     site: dict[str, Any]
+    left_out: str = ""
+    """Files that have no partner and are no tiles, in words."""
 
     @property
     def tasks(self) -> int:
@@ -87,7 +89,14 @@ def make_plan(job: Job, job_file: Path, *, runs_root: Path, site: dict[str, Any]
         bundle=bundle,
         runs_root=runs_root,
         site=site or {},
+        left_out=_left_out(job, listing),
     )
+
+
+def _left_out(job: Job, listing: Listing) -> str:
+    images = len(listing.unpaired_images) if not isinstance(job, PredictJob) else 0
+    found = {"images without a mask": images, "masks without an image": len(listing.unpaired_masks)}
+    return ", ".join(f"{count} {what}" for what, count in found.items() if count)
 
 
 def _model_of(job: Job) -> tuple[Path | None, Labels]:

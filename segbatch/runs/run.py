@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -111,11 +112,10 @@ def find_run(name: str, root: Path) -> Run:
     Raises:
         InputError: nothing or more than one run is meant.
     """
-    folder = Path(name).expanduser()
-    if (folder / "run.json").is_file():
-        return open_run(folder)
-    if (folder / "latest" / "run.json").is_file():
-        return open_run(folder / "latest")
+    for folder in (Path(name), Path(name, "latest")):
+        with suppress(OSError):
+            if (folder / "run.json").is_file():
+                return open_run(folder)
     found = list(run_folders(root))
     by_job = [path for path in found if path.parent.name == name.removesuffix("/latest")]
     by_id = [path for path in found if path.name == name or f"{path.parent.name}/{path.name}" == name]

@@ -177,6 +177,7 @@ def _hint(run: Run, state: RunState) -> str:
         "killed": f"its processes are gone without a word (killed, or the machine restarted); continue with: "
         f"segbatch resume {folder}",
         "failed": f"see why with: segbatch logs {folder} --failed   then: segbatch resume {folder}",
-        "unknown": "it runs on another machine, and cannot be asked from here",
+        "unknown": "it was started on another machine, and cannot be asked from here whether it still runs",
+        "pending": f"it was never started; start it with: segbatch resume {folder}",
     }
     return hints.get(state, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from segbatch.runs.attempts import read_attempts
 from segbatch.runs.run import Run, find_run
@@ -130,6 +133,69 @@ def test_stopped_and_resumed_ends_complete(job: Path, stop: str) -> None:
     assert run_status(run).state == "done"
     assert json.loads((run.paths.report / "summary.json").read_text())["tiles"]["done"] == 3000
     assert "nothing to resume" in segbatch(job.parent, "resume", "score").stdout
+
+
+def test_what_changed_after_the_end_is_done_again_on_resume(job: Path) -> None:
+    """A journal row speaks of files; when they change, it no longer counts."""
+    assert segbatch(job.parent, "submit", job.name, "--wait").returncode == 0
+    run = newest(job.parent)
+    mask = job.parent / "data" / "masks" / "b" / "tile 0001.png"
+    prediction = job.parent / "predictions" / "b" / "tile 0001.png"
+    shutil.copytree(mask.parent.parent, prediction.parent.parent)
+    (job.parent / "data" / "predicted").unlink()
+    (job.parent / "data" / "predicted").symlink_to(job.parent / "predictions")
+    Image.new("L", (16, 16), 0).save(prediction)
+    assert segbatch(job.parent, "report", "score", "--rebuild").returncode == 1
+    assert segbatch(job.parent, "resume", "score", "--wait").returncode == 0
+    scores = json.loads((run.paths.report / "summary.json").read_text())["scores"]
+    share = (np.asarray(Image.open(mask)) == 1).mean()
+    assert scores["accuracy"] == pytest.approx(1 - share / 12, abs=1e-6)
+
+
+def test_rejected_tiles_are_tried_again_on_resume(job: Path) -> None:
+    mask = job.parent / "data" / "masks" / "a" / "tile 0000.png"
+    good = mask.read_bytes()
+    mask.write_bytes(b"no picture")
+    assert segbatch(job.parent, "submit", job.name, "--wait").returncode == 3
+    assert segbatch(job.parent, "resume", "score", "--wait").returncode == 3
+    mask.write_bytes(good)
+    assert segbatch(job.parent, "resume", "score", "--wait").returncode == 0
+    assert (newest(job.parent).paths.report / "rejected.csv").read_text() == "tile,reason\n"
+
+
+def test_a_run_on_another_machine_is_left_alone(job: Path) -> None:
+    assert segbatch(job.parent, "submit", job.name, "--wait").returncode == 0
+    ledger = newest(job.parent).paths.ledger
+    line = json.loads(ledger.read_text().splitlines()[0])
+    ledger.write_text(json.dumps(line | {"host": "node-x"}) + "\n")
+    for command in ("resume", "cancel"):
+        refused = segbatch(job.parent, command, "score")
+        assert refused.returncode == 1
+        assert "node-x" in refused.stderr
+    assert "another machine" in segbatch(job.parent, "status", "score", "--watch").stdout
+    assert segbatch(job.parent, "resume", "score", "--force", "--wait").returncode == 0
+
+
+def test_a_file_named_like_a_module_does_no_harm(job: Path) -> None:
+    (job.parent / "queue.py").write_text("raise RuntimeError")
+    shown = subprocess.run(
+        [Path(sys.executable).with_name("segbatch"), "submit", job.name, "--wait"],
+        cwd=job.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert shown.returncode == 0, shown.stderr
+
+
+def test_a_damaged_run_does_not_hide_the_others(job: Path) -> None:
+    assert segbatch(job.parent, "submit", job.name, "--wait").returncode == 0
+    other = job.parent / "runs" / "other" / "20260101-000000-0000"
+    other.mkdir(parents=True)
+    (other / "run.json").write_text("{}")
+    listed = segbatch(job.parent, "runs")
+    assert listed.returncode == 0
+    assert newest(job.parent).label in listed.stdout
+    assert str(other) in listed.stderr
 
 
 def test_a_run_is_not_started_twice(job: Path) -> None:

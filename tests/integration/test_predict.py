@@ -17,9 +17,12 @@ import pytest
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 
+from segbatch.cluster.local import LocalRunner
 from segbatch.errors import Exit
+from segbatch.runs.attempts import read_attempts
 from segbatch.runs.journal import read_task
 from segbatch.runs.run import Run
+from segbatch.runs.status import run_status
 from segbatch.worker import STOP_SIGNALS, run_task
 from tests.support.worlds import green_model, make_bundle, make_run, make_tiles, mixing_model, outputs
 
@@ -269,3 +272,35 @@ def test_a_notebooks_h5_file_predicts_with_the_jobs_own_labels(tmp_path: Path) -
     )
     assert complete(run) == Exit.OK
     assert json.loads((run.paths.report / "summary.json").read_text())["scores"]["accuracy"] == 1.0
+
+
+def test_a_writer_that_fails_says_so_and_never_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from segbatch.inference.masks import MaskFormat
+
+    def full(self: MaskFormat, mask: np.ndarray) -> bytes:
+        raise MemoryError
+
+    make_tiles(tmp_path, 40)
+    bundle = make_bundle(tmp_path / "model", green_model())
+    run = make_run(tmp_path, "predict", data(tmp_path), model=str(bundle), predict={"batch_size": 2, "writers": 2})
+    monkeypatch.setattr(MaskFormat, "encode", full)
+    with pytest.raises(AssertionError):
+        complete(run)
+    end = read_attempts(run.paths.task(0))[-1].end
+    assert end is not None
+    assert "out of memory" in end["message"]
+
+
+def test_masks_lost_after_the_end_are_made_again(tmp_path: Path) -> None:
+    """A node that loses power may lose files that were written a moment before."""
+    make_tiles(tmp_path, 9)
+    bundle = make_bundle(tmp_path / "model", mixing_model())
+    run = make_run(tmp_path, "predict", data(tmp_path), model=str(bundle), predict={"batch_size": 4})
+    assert complete(run) == Exit.OK
+    before = outputs(run)
+    lost, zeroed = sorted(run.paths.masks.rglob("*.png"))[:2]
+    lost.unlink()
+    zeroed.write_bytes(bytes(zeroed.stat().st_size))
+    assert run_status(run).state != "running"
+    assert LocalRunner(run, 1).execute() == Exit.OK
+    assert outputs(run) == before

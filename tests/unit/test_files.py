@@ -46,5 +46,18 @@ def test_a_torn_last_line_costs_only_itself(tmp_path_factory: pytest.TempPathFac
     assert len(numbers) >= 3 - 1 - cut // (len(whole) // 3)
 
 
+def test_a_line_after_a_torn_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes(b'{"number":1}\n{"num')
+    append_line(path, {"number": 2})
+    assert [line["number"] for line in read_lines(path)] == [1, 2]
+
+
+def test_the_longest_names_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / ("影" * 80 + ".png")
+    write_text(path, "x")
+    assert path.read_text() == "x"
+
+
 def test_a_missing_file_has_no_lines(tmp_path: Path) -> None:
     assert read_lines(tmp_path / "none") == []

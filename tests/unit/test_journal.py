@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from segbatch.runs.journal import (
     JournalWriter,
     RejectionWriter,
     claim_attempt,
-    proven,
     read_journal,
     read_rejections,
     read_task,
@@ -81,19 +79,6 @@ def test_rows_of_overlapping_attempts_merge(tmp_path: Path) -> None:
     write(task.journal(10), [JournalRow(2, 1, 1, 99, 9)])
     assert sorted(read_task(task)) == [0, 1, 2]
     assert read_task(task)[2].size == 99
-
-
-def test_a_mask_is_proven_by_its_bytes(tmp_path: Path) -> None:
-    mask = tmp_path / "mask.png"
-    mask.write_bytes(b"mask")
-    row = JournalRow(0, 1, 1, 4, zlib.crc32(b"mask"))
-    assert proven(row, mask)
-    mask.write_bytes(b"mosk")
-    assert not proven(row, mask)
-    mask.write_bytes(b"mas")
-    assert not proven(row, mask)
-    mask.unlink()
-    assert not proven(row, mask)
 
 
 def test_rejections_keep_any_name_and_skip_a_torn_line(tmp_path: Path) -> None:

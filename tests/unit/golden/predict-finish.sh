@@ -13,4 +13,4 @@ RUN=/work/runs/night/20261121-080000-abcd
 module load cuda/12.4
 export TF_XLA_FLAGS='a b'
 
-exec python3 -m segbatch.worker "$RUN" --finish
+exec python3 -P -m segbatch.worker "$RUN" --finish

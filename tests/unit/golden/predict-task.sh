@@ -52,7 +52,7 @@ run_task() {
 }
 
 code=0
-run_task srun --cpus-per-task=8 python3 -m segbatch.worker "$RUN" --task "$TASK" || code=$?
+run_task srun --cpus-per-task=8 python3 -P -m segbatch.worker "$RUN" --task "$TASK" || code=$?
 
 if (( code == 85 )); then
     echo "--- told to stop; requeued as $SELF"
