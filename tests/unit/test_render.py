@@ -21,7 +21,7 @@ GOLDEN = Path(__file__).parent / "golden"
 SITE = Site(account="forest", partition="gpu", modules=("cuda/12.4",), environment={"TF_XLA_FLAGS": "a b"})
 
 
-def plan(runs_root: str = "/work/runs", **sections: Any) -> Plan:
+def plan(runs_root: str = "/scratch/runs", **sections: Any) -> Plan:
     job = KINDS["predict"].model_validate(
         {"kind": "predict", "name": "night", "data": {"images": "images"}, "model": "m", **sections}
     )
@@ -44,7 +44,7 @@ def plan(runs_root: str = "/work/runs", **sections: Any) -> Plan:
 @pytest.mark.parametrize("name", ["task", "finish"])
 def test_whole_scripts(name: str) -> None:
     resources = {"gpus": 2, "gpu_type": "a100", "cpus": 8, "memory": "32G", "time": "4h", "scratch": True}
-    scripts = render_scripts(plan(resources=resources), SITE, Path("/work/runs/night/20261121-080000-abcd"))
+    scripts = render_scripts(plan(resources=resources), SITE, Path("/scratch/runs/night/20261121-080000-abcd"))
     assert scripts[name] == (GOLDEN / f"predict-{name}.sh").read_text()
 
 

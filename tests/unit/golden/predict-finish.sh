@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 #SBATCH --job-name=night-finish
-#SBATCH --output=/work/runs/night/20261121-080000-abcd/logs/finish-%j.log
+#SBATCH --output=/scratch/runs/night/20261121-080000-abcd/logs/finish-%j.log
 #SBATCH --time=60
 #SBATCH --account=forest
 #SBATCH --partition=gpu
@@ -8,7 +8,7 @@
 set -euo pipefail
 
 # Merges what the tasks wrote and reports; names what is missing.
-RUN=/work/runs/night/20261121-080000-abcd
+RUN=/scratch/runs/night/20261121-080000-abcd
 
 module load cuda/12.4
 export TF_XLA_FLAGS='a b'

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 #SBATCH --job-name=night
-#SBATCH --output=/work/runs/night/20261121-080000-abcd/logs/%A_%a.log
+#SBATCH --output=/scratch/runs/night/20261121-080000-abcd/logs/%A_%a.log
 #SBATCH --open-mode=append
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
@@ -16,8 +16,8 @@
 
 set -euo pipefail
 
-# What this script does is in the run folder: /work/runs/night/20261121-080000-abcd
-RUN=/work/runs/night/20261121-080000-abcd
+# What this script does is in the run folder: /scratch/runs/night/20261121-080000-abcd
+RUN=/scratch/runs/night/20261121-080000-abcd
 TASK=$(( ${SLURM_ARRAY_TASK_ID:-0} + 0 ))
 SELF="${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
 
