@@ -18,9 +18,6 @@ from segbatch.runs.run import Run
 TaskState = Literal["pending", "running", "done", "interrupted", "failed", "killed", "unknown"]
 RunState = Literal["pending", "running", "done", "interrupted", "failed", "killed", "cancelled", "unknown"]
 
-OVER: frozenset[str] = frozenset({"done", "interrupted", "failed", "killed", "cancelled"})
-"""States of a run that change no more unless someone resumes it."""
-
 
 @dataclass(frozen=True)
 class TaskStatus:
