@@ -19,7 +19,7 @@ from segbatch.runs.attempts import begin_attempt, end_attempt
 from segbatch.runs.layout import FINISH
 from segbatch.runs.run import Run, open_run
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
 
 class StopFlag:

@@ -1,55 +1,62 @@
-"""Commands that look at runs."""
+"""Commands that tell how runs are doing."""
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
-from segbatch.cli.options import load_site, named_run, run_argument, runs_folder, runs_option, site_option
+from segbatch.cli.options import load_site, named_run, runs_folder, runs_option, site_option
 from segbatch.errors import InputError
 
 if TYPE_CHECKING:
-    from segbatch.runs.run import Run
+    from rich.table import Table
 
-WATCH_INTERVAL_S = 1.0
-FOLLOW_INTERVAL_S = 0.5
+    from segbatch.runs.run import Run
+    from segbatch.runs.status import RunStatus
+
+TICK_S = 0.5
+_SPAN = re.compile(r"(\d+)\s*(min|h|d|w)")
+_UNITS = {"min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 @click.command()
 @click.argument("run", required=False)
 @runs_option
 @site_option
-@click.option("--watch", is_flag=True, help="Stay and keep the display up to date until the run is over.")
+@click.option("--watch", is_flag=True, help="Stay until the run is over, keep the display up to date, exit as it did.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def status(run: str | None, runs_root: Path | None, site: Path | None, watch: bool, as_json: bool) -> int:
-    """Show how far RUN is (default: the newest run), from its folder alone.
+    """Show how far RUN is (default: the newest run), and why tasks failed.
+
+    Its folder tells; the queue and accounting of SLURM add to it where they can be asked.
 
     \b
     segbatch status
     segbatch status demo-predict --watch
     """
-    from rich.console import Console
-
-    from segbatch.cli.display import live_progress, status_view
-    from segbatch.runs.status import run_status
+    from segbatch.cli.display import live_progress
+    from segbatch.cli.status_view import status_view, terminal
+    from segbatch.cluster.observe import Observer
 
     opened = named_run(run, runs_root, site) if run else _newest(runs_root, site)
-    if watch:
-        with live_progress(opened) as tick:
-            while run_status(opened).state == "running":
-                tick()
-                time.sleep(WATCH_INTERVAL_S)
-    found = run_status(opened)
+    observer = Observer(load_site(site))
+    found = observer.look(opened)
+    if watch and not found.over:
+        with live_progress(opened, lambda: observer.look(opened)) as tick:
+            while not (found := tick()).over:
+                time.sleep(TICK_S)
     if as_json:
         click.echo(json.dumps(found.as_dict(), indent=2))
     else:
-        Console().print(status_view(found))
-    return 0
+        terminal().print(status_view(found))
+    return found.exit_code if watch else 0
 
 
 def _newest(runs_root: Path | None, site: Path | None) -> Run:
@@ -63,61 +70,27 @@ def _newest(runs_root: Path | None, site: Path | None) -> Run:
     return open_run(folders[-1])
 
 
-@click.command()
-@run_argument
-@click.argument("task", required=False)
-@runs_option
-@site_option
-@click.option("-f", "--follow", is_flag=True, help="Stay and print what is added until the run is over.")
-@click.option("--failed", is_flag=True, help="Only tasks whose last attempt failed or was killed.")
-def logs(run: str, task: str | None, runs_root: Path | None, site: Path | None, follow: bool, failed: bool) -> int:
-    """Print the logs of RUN, or of one TASK (its number, or `finish`).
-
-    \b
-    segbatch logs demo-train -f
-    segbatch logs demo-predict 3
-    """
-    from segbatch.runs.status import run_status
-
-    opened = named_run(run, runs_root, site)
-    paths = _log_files(opened, task, failed)
-    if not paths and not follow:
-        click.echo("no logs yet" if not failed else "no task failed")
-        return 0
-    offsets: dict[Path, int] = {}
-    while True:
-        over = run_status(opened).state != "running"
-        _print_new(_log_files(opened, task, failed), offsets)
-        if not follow or over:
-            return 0
-        time.sleep(FOLLOW_INTERVAL_S)
+def _moment(context: click.Context, option: click.Parameter, text: str | None) -> datetime | None:
+    """Read a date, a date with time, or a span before now such as 3d."""
+    if text is None:
+        return None
+    if match := _SPAN.fullmatch(text.strip()):
+        return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        raise click.BadParameter(
+            f"expected a date such as 2026-01-31, or a span such as 12h or 3d, not {text!r}"
+        ) from None
 
 
-def _log_files(run: Run, task: str | None, failed: bool) -> list[Path]:
-    if task is not None:
-        if task not in {str(number) for number in run.tasks} | {"finish", "runner"}:
-            raise InputError(f"task {task!r}: expected a number from 0 to {len(run.tasks) - 1}, or `finish`.")
-        names: list[str] = [task]
-    else:
-        names = ["runner"] + [str(number) for number in run.tasks] + ["finish"]
-    if failed:
-        from segbatch.runs.status import task_status
+def _state(context: click.Context, option: click.Parameter, text: str | None) -> str | None:
+    """Check a state by its name; the names are read only now, so that help stays quick."""
+    from segbatch.runs.status import RunState
 
-        bad = {"failed", "killed"}
-        names = [name for name in names[1:] if task_status(run, int(name) if name.isdigit() else name).state in bad]
-    return [path for path in map(run.paths.log, names) if path.exists() and path.stat().st_size]
-
-
-def _print_new(paths: list[Path], offsets: dict[Path, int]) -> None:
-    for path in paths:
-        with path.open("rb") as handle:
-            handle.seek(offsets.get(path, 0))
-            data = handle.read()
-        if data:
-            if len(paths) > 1:
-                click.echo(f"==> {path.name} <==")
-            click.echo(data.decode(errors="replace"), nl=False)
-            offsets[path] = offsets.get(path, 0) + len(data)
+    if text is not None and text not in get_args(RunState):
+        raise click.BadParameter(f"expected one of {', '.join(get_args(RunState))}, not {text!r}")
+    return text
 
 
 @click.command()
@@ -126,7 +99,9 @@ def _print_new(paths: list[Path], offsets: dict[Path, int]) -> None:
 @site_option
 @click.option("--job", help="Only runs of this job.")
 @click.option("--kind", type=click.Choice(["train", "predict", "evaluate"]), help="Only runs of this kind.")
-@click.option("--state", help="Only runs in this state, such as running or failed.")
+@click.option("--state", callback=_state, help="Only runs in this state, such as running or failed.")
+@click.option("--backend", type=click.Choice(["local", "slurm"]), help="Only runs whose tasks went there.")
+@click.option("--since", callback=_moment, help="Only runs made since: a date, or a span such as 12h, 3d or 2w.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def runs(
     folder: Path | None,
@@ -135,6 +110,8 @@ def runs(
     job: str | None,
     kind: str | None,
     state: str | None,
+    backend: str | None,
+    since: datetime | None,
     as_json: bool,
 ) -> int:
     """List the runs under FOLDER (default: ./runs), oldest first.
@@ -142,33 +119,70 @@ def runs(
     \b
     segbatch runs
     segbatch runs --kind train --state done
+    segbatch runs --backend slurm --since 3d
     """
-    from rich.console import Console
-    from rich.table import Table
+    from segbatch.cli.status_view import terminal
+    from segbatch.cluster.observe import observe_all
 
-    from segbatch.cli.display import COLORS
-    from segbatch.runs.status import run_status
-
-    root = folder or runs_folder(runs_root, load_site(site))
+    loaded = load_site(site)
+    root = folder or runs_folder(runs_root, loaded)
     opened = list(_readable(root))
-    chosen = [run for run in opened if job in (None, run.record.name) and kind in (None, run.record.kind)]
-    found = [status for status in map(run_status, chosen) if state in (None, status.state)]
+    chosen = [
+        run
+        for run in opened
+        if job in (None, run.record.name) and kind in (None, run.record.kind) and _made_since(run, since)
+    ]
+    looked = observe_all([run for run in chosen if backend in (None, _backend(run))], loaded)
+    found = [status for status in looked if state in (None, status.state)]
     if as_json:
         click.echo(json.dumps([status.as_dict() for status in found], indent=2))
         return 0
     if not found:
         click.echo(f"no runs in {root}" if not opened else f"none of the {len(opened)} runs in {root} matches")
         return 0
+    terminal().print(_listed(found))
+    for note in dict.fromkeys(note for status in found for note in status.notes if "cannot be asked" in note):
+        click.echo(f"note: {note}", err=True)
+    return 0
+
+
+def _made_since(run: Run, since: datetime | None) -> bool:
+    try:
+        return since is None or datetime.fromisoformat(run.record.created) >= since
+    except (ValueError, TypeError):
+        return True
+
+
+def _backend(run: Run) -> str:
+    """Where a run's tasks went last; empty if nowhere."""
+    from segbatch.runs.ledger import submissions
+
+    found = submissions(run.paths)
+    return "" if not found else "slurm" if found[-1].facts.get("backend") == "slurm" else "local"
+
+
+def _listed(found: list[RunStatus]) -> Table:
+    from rich.table import Table
+
+    from segbatch.cli.status_view import COLORS, duration
+
     table = Table(box=None, pad_edge=False)
-    for column in ("run", "kind", "created", "state", "done"):
+    # The run's name is what other commands take, so it is never cut short.
+    table.add_column("run", no_wrap=True, min_width=max(len(status.run.label) for status in found))
+    for column in ("kind", "where", "created", "state", "done", "left"):
         table.add_column(column, no_wrap=True)
     for status in found:
         record = status.run.record
-        done = f"{status.done}/{status.total}"
-        colored = f"[{COLORS.get(status.state, 'white')}]{status.state}[/]"
-        table.add_row(status.run.label, record.kind, record.created.replace("+00:00", "Z"), colored, done)
-    Console(soft_wrap=True).print(table)
-    return 0
+        table.add_row(
+            status.run.label,
+            record.kind,
+            status.backend or "-",
+            record.created.replace("+00:00", "Z"),
+            f"[{COLORS.get(status.state, 'white')}]{status.state}[/]",
+            f"{status.done}/{status.total}",
+            duration(status.seconds_left) if not status.over else "-",
+        )
+    return table
 
 
 def _readable(root: Path) -> Iterator[Run]:

@@ -19,7 +19,7 @@ from segbatch.errors import Exit, SegbatchError
 from segbatch.runs import ledger
 from segbatch.runs.attempts import read_attempts
 from segbatch.runs.layout import FINISH
-from segbatch.runs.outputs import complete
+from segbatch.runs.outputs import unfinished
 from segbatch.runs.process import process_identity
 from segbatch.runs.run import Run, open_run
 from segbatch.runs.status import runner_alive, task_status
@@ -45,7 +45,7 @@ class LocalRunner:
 
     run: Run
     parallel: int
-    on_tick: Callable[[], None] = lambda: None
+    on_tick: Callable[[], object] = lambda: None
     force: bool = False
     """Start although a process on another machine, which cannot be asked, may still be at it."""
     _stops: int = 0
@@ -54,7 +54,7 @@ class LocalRunner:
 
     def execute(self) -> int:
         """Run all tasks that are not done and return the run's exit code; the ledger tells start and end."""
-        self._refuse_second()
+        refuse_busy(self.run, force=self.force)
         token = secrets.token_hex(8)
         code = int(Exit.FAILED)
         with self._stop_signals():
@@ -66,28 +66,21 @@ class LocalRunner:
                 ledger.record(self.run.paths, token, "ended", code=code, **stopped)
         return code
 
-    def _refuse_second(self) -> None:
-        refuse_running(self.run, force=self.force)
-        names: list[int | str] = [*self.run.tasks, FINISH]
-        busy = [task for task in names if task_status(self.run, task).state == "running"]
-        if busy:
-            raise SegbatchError(
-                f"{self.run.label}: task {busy[0]} of an earlier start still runs. "
-                f"Stop it with: segbatch cancel {self.run.paths.folder}   or wait for it."
-            )
-
     def _execute(self) -> int:
-        codes = self._run_all([task for task in self.run.tasks if self._to_do(task)])
+        codes = self._run_all(self._to_do())
         if self._stops and int(Exit.INTERRUPTED) in codes:
             return int(Exit.INTERRUPTED)
-        if self._stops and any(self._to_do(task) for task in self.run.tasks):
+        if self._stops and self._to_do():
             return int(Exit.INTERRUPTED)
         finish = self._run_task(FINISH)
         return next((int(code) for code in WORST_FIRST if code in codes), finish)
 
-    def _to_do(self, task: int) -> bool:
-        """Tell whether a task never ended well, or did and has since lost something (or was refused tiles)."""
-        return task_status(self.run, task).state != "done" or not complete(self.run, task)
+    def _to_do(self) -> list[int]:
+        """Return the tasks that never ended well, or did and have since lost something (or were refused tiles)."""
+        tasks = self.run.current_tasks
+        ended = {task for task in tasks if task_status(self.run, task).state == "done"}
+        again = set(unfinished(self.run, ended))
+        return [task for task in tasks if task not in ended or task in again]
 
     def _run_all(self, tasks: list[int]) -> list[int]:
         pending = iter(tasks)
@@ -177,20 +170,21 @@ class LocalScheduler:
                 tail = run.paths.log("runner").read_text(errors="replace").strip().splitlines()[-1:]
                 raise SegbatchError(f"{run.label}: its tasks could not be started: {' '.join(tail)}")
 
-    def cancel(self, run: Run) -> bool:
-        """Ask the runner, or tasks that outlived it, to stop."""
+    def cancel(self, run: Run, *, now: bool = False) -> bool:
+        """Ask the runner, or tasks that outlived it, to stop; `now` kills the tasks."""
         running = runner_alive(run)
         if running is None:
             raise SegbatchError(f"{run.label} was started on {_host(run)}: cancel it there.")
-        if running:
-            return _terminate(int(ledger.submissions(run.paths)[-1].facts["pid"]))
-        return self._cancel_orphans(run)
+        found = running and _signal(int(ledger.submissions(run.paths)[-1].facts["pid"]), signal.SIGTERM)
+        if now or not running:
+            found |= self._signal_tasks(run, signal.SIGKILL if now else signal.SIGTERM)
+        return found
 
-    def _cancel_orphans(self, run: Run) -> bool:
+    def _signal_tasks(self, run: Run, number: signal.Signals) -> bool:
         found = False
         for task in (*run.tasks, FINISH):
             if task_status(run, task).state == "running":
-                found |= _terminate(int(read_attempts(run.paths.task(task))[-1].start["pid"]))
+                found |= _signal(int(read_attempts(run.paths.task(task))[-1].start["pid"]), number)
         return found
 
 
@@ -210,13 +204,29 @@ def refuse_running(run: Run, *, force: bool = False) -> None:
         )
 
 
+def refuse_busy(run: Run, *, force: bool = False) -> None:
+    """Refuse a run that is at work, or of which a task outlived its runner.
+
+    Raises:
+        SegbatchError: it is.
+    """
+    refuse_running(run, force=force)
+    names: list[int | str] = [*run.tasks, FINISH]
+    busy = [task for task in names if task_status(run, task).state == "running"]
+    if busy:
+        raise SegbatchError(
+            f"{run.label}: task {busy[0]} of an earlier start still runs. "
+            f"Stop it with: segbatch cancel {run.paths.folder}   or wait for it."
+        )
+
+
 def _host(run: Run) -> str:
     return str(ledger.submissions(run.paths)[-1].facts.get("host", "another machine"))
 
 
-def _terminate(pid: int) -> bool:
+def _signal(pid: int, number: signal.Signals) -> bool:
     try:
-        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, number)
     except ProcessLookupError:
         return False
     except PermissionError:

@@ -1,22 +1,61 @@
-"""From a plan to the text of its batch scripts; a pure function of values."""
+"""From values to the text of batch scripts; pure functions."""
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jinja2
 
 import segbatch
 from segbatch.errors import Exit, InputError
-from segbatch.runs.plan import Plan
+from segbatch.spec.job import Job, PredictJob
 from segbatch.spec.site import Site
 
-WARNING_S = 120
-"""Seconds before a time limit at which a task is told to stop: time for one batch or one checkpoint."""
-PREVIEW_RUN = "RUN"
+FINISH_MINUTES = 30
+FINISH_MEGABYTES = 4096
+CODES = {
+    "rejected": int(Exit.REJECTED),
+    "interrupted": int(Exit.INTERRUPTED),
+    "bad_input": int(Exit.BAD_INPUT),
+    "too_many_rejected": int(Exit.TOO_MANY_REJECTED),
+}
+_VARIABLE = re.compile(r"\$(?:[A-Za-z_][A-Za-z0-9_]*|\{[A-Za-z_][A-Za-z0-9_]*(?::-[A-Za-z0-9_./-]*)?\})")
+
+
+@dataclass(frozen=True)
+class Order:
+    """One array of jobs to be asked of SLURM: some tasks of a run, or its finishing task."""
+
+    run_folder: Path
+    round: int
+    token: str
+    """Comes back from the queue in the job's comment."""
+    role: Literal["tasks", "finish"] = "tasks"
+    offset: int = 0
+    """Task number = array index + offset."""
+    indexes: str = "0"
+    """Array indexes as sbatch takes them: "0-9,12"."""
+    at_once: int | None = None
+    """Tasks at once, at most."""
+    after: str = ""
+    """Dependency as sbatch takes it: "afterany:12:13"."""
+    hold: bool = False
+
+    @property
+    def finish(self) -> bool:
+        """Tell whether this is the task that merges and reports."""
+        return self.role == "finish"
+
+
+def comment(token: str) -> str:
+    """Comment by which a job of ours is known in the queue."""
+    return f"segbatch:{token}"
 
 
 def template_folder() -> Path:
@@ -26,109 +65,156 @@ def template_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "slurm"
 
 
-def _one_line(value: object) -> str:
+def _directive(value: object) -> str:
+    """Quote a value for an #SBATCH line; sbatch reads quotes as a shell does, and expands nothing."""
     text = str(value)
     if "\n" in text or "\r" in text or "\0" in text:
         raise InputError(f"a batch script cannot hold {text!r}: expected no line breaks.")
-    return text
+    return shlex.quote(text)
 
 
-def _directive(value: object) -> str:
-    """Quote a value for an #SBATCH line; sbatch reads quotes as a shell does, and expands nothing."""
-    return shlex.quote(_one_line(value))
+def _expanded(value: str) -> str:
+    """Quote text in which the node's shell expands variables ($NAME, ${NAME}, ${NAME:-default}), and nothing else."""
+    return "".join(_expanded_parts(value)) or "''"
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(template_folder()),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    environment.filters["sh"] = lambda value: shlex.quote(str(value))
-    environment.filters["directive"] = _directive
-    environment.filters["oneline"] = _one_line
-    return environment
+def _expanded_parts(value: str) -> Iterator[str]:
+    last = 0
+    for match in _VARIABLE.finditer(value):
+        yield shlex.quote(value[last : match.start()]) if match.start() > last else ""
+        yield f'"{match[0]}"'
+        last = match.end()
+    yield shlex.quote(value[last:]) if last < len(value) else ""
 
 
-def directives(plan: Plan, site: Site, run_folder: Path) -> dict[str, Any]:
-    """Return the #SBATCH options of a plan's tasks, in order; None stands for an option without a value."""
-    resources = plan.job.resources
+def directives(job: Job, site: Site, order: Order) -> dict[str, Any]:
+    """Return the #SBATCH options of an order, in order; None stands for an option without a value."""
     options: dict[str, Any] = {
-        "job-name": plan.job.name,
-        "output": f"{run_folder}/logs/%A_%a.log",
+        "job-name": f"{job.name}-finish" if order.finish else job.name,
+        "comment": comment(order.token),
+        "array": order.indexes + (f"%{order.at_once}" if order.at_once else ""),
+        # Relative to the folder that sbatch is called in, the run's: a path cannot be misread there.
+        "output": "logs/%A_%a.log",
         "open-mode": "append",
+    }
+    options |= _finish_resources(job) if order.finish else _resources(job, site)
+    options |= {"signal": f"B:{site.warning.signal}@{site.warning.seconds}", "requeue": None}
+    if order.after:
+        options |= {"dependency": order.after, "kill-on-invalid-dep": "yes"}
+    if order.hold:
+        options["hold"] = None
+    options |= _site_options(job, site, order)
+    # Options of a job may be about its GPUs, which the finishing task has none of.
+    options |= dict(site.slurm) | ({} if order.finish else dict(job.slurm))
+    return {name: None if value is True else value for name, value in options.items() if value is not False}
+
+
+def _finish_resources(job: Job) -> dict[str, Any]:
+    memory = job.finish.memory or min(job.resources.memory, FINISH_MEGABYTES)
+    minutes = job.finish.time or max(job.resources.time, FINISH_MINUTES)
+    return {"nodes": 1, "ntasks": 1, "cpus-per-task": 1, "mem": f"{memory}M", "time": minutes}
+
+
+def _resources(job: Job, site: Site) -> dict[str, Any]:
+    resources = job.resources
+    return {
         "nodes": resources.nodes,
         "ntasks-per-node": 1,
         "cpus-per-task": resources.cpus,
         "mem": f"{resources.memory}M",
         "time": resources.time,
-        "signal": f"B:USR1@{WARNING_S}",
-        "requeue": None,
+        **_gpu_options(job, site),
     }
-    if plan.tasks > 1 or plan.job.kind == "predict":
-        options["array"] = f"0-{plan.tasks - 1}"
-    else:
-        options["output"] = f"{run_folder}/logs/%j.log"
-    options |= _gpu_options(plan, site)
-    options |= _site_options(site)
-    return options | dict(site.slurm) | dict(plan.job.slurm)
 
 
-def _gpu_options(plan: Plan, site: Site) -> dict[str, Any]:
-    resources = plan.job.resources
+def _gpu_options(job: Job, site: Site) -> dict[str, Any]:
+    resources = job.resources
     if not resources.gpus:
         return {}
-    kind = f"{resources.gpu_type}:" if resources.gpu_type else ""
+    name = site.gpu_types.get(resources.gpu_type or "", resources.gpu_type)
+    kind = f"{name}:" if name else ""
     if site.gpu_flavour == "gres":
         return {"gres": f"gpu:{kind}{resources.gpus}"}
     return {site.gpu_flavour: f"{kind}{resources.gpus}"}
 
 
-def _site_options(site: Site) -> dict[str, Any]:
-    named = {
-        "account": site.account,
-        "partition": site.partition,
-        "qos": site.qos,
-        "constraint": site.constraint,
-        "reservation": site.reservation,
-        "exclude": site.exclude,
-    }
-    return {key: value for key, value in named.items() if value is not None}
+def _site_options(job: Job, site: Site, order: Order) -> dict[str, Any]:
+    names = ("account", "partition", "qos", "constraint", "reservation", "exclude")
+    options = {name: getattr(site, name) for name in names}
+    if order.finish:
+        # It needs no special node, and must not queue for one.
+        options |= {"constraint": None, "partition": site.finish_partition or site.partition}
+    elif priority := site.priorities.get(job.resources.priority):
+        options |= priority.model_dump(exclude_none=True)
+    return {name: value for name, value in options.items() if value is not None}
 
 
-def render_scripts(plan: Plan, site: Site, run_folder: Path | None = None) -> Mapping[str, str]:
-    """Render the batch scripts of a plan: `task` and `finish`.
+def worker_argv(site: Site) -> list[str]:
+    """Command of a task, but for its run and number."""
+    # -P: a file in the user's folder must not stand in for a module of that name.
+    return [site.python or sys.executable, "-P", "-m", "segbatch.worker"]
 
-    Args:
-        plan: what is to be done.
-        site: what is true of the cluster.
-        run_folder: the run's folder; before there is one, a placeholder in its parent.
+
+def render_script(job: Job, site: Site, order: Order) -> str:
+    """Render the batch script of an order.
 
     Raises:
-        InputError: a value would break out of its line.
+        InputError: a value would break out of its line, or a site's own template cannot be used.
     """
-    folder = run_folder or plan.runs_root / plan.job.name / PREVIEW_RUN
-    environment = _environment()
-    shared = {
-        "run_folder": str(folder),
+    resources = job.resources
+    options = directives(job, site, order)
+    gpus = [f"--{name}={value}" for name, value in _gpu_options(job, site).items()]
+    values = {
+        "order": order,
+        "job": job,
         "site": site,
-        "command": [site.python or "python3", "-P", "-m", "segbatch.worker"],
-        "cpus": plan.job.resources.cpus,
-        "offset": 0,
-        "scratch": (site.scratch or "/tmp") if plan.job.resources.scratch else None,
-        "interrupted_code": int(Exit.INTERRUPTED),
+        "directives": options,
+        "retries": job.retries,
+        "codes": CODES,
+        "nodes": resources.nodes,
+        # srun takes neither from the batch job in every version.
+        "steps": [
+            f"--nodes={resources.nodes}",
+            f"--ntasks={resources.nodes}",
+            f"--cpus-per-task={resources.cpus}",
+            *gpus,
+            "--kill-on-bad-exit=1",
+        ],
+        "command": worker_argv(site),
+        "scratch": (site.scratch or "${TMPDIR:-/tmp}") if resources.scratch else "",
+        "excluded": str(options.get("exclude", "")),
     }
-    finish = {
-        "job-name": f"{plan.job.name}-finish",
-        "output": f"{folder}/logs/finish-%j.log",
-        "time": 60,
-        **_site_options(site),
-        **site.slurm,
-    }
-    return {
-        "task": environment.get_template("task.sh.j2").render(directives=directives(plan, site, folder), **shared),
-        "finish": environment.get_template("finish.sh.j2").render(directives=finish, **shared),
-    }
+    name = "finish" if order.finish else "train" if job.kind == "train" else "predict"
+    own = getattr(site.templates, name)
+    try:
+        return _environment(own).get_template(Path(own).name if own else f"{name}.sh.j2").render(values)
+    except jinja2.TemplateNotFound as error:
+        raise InputError(f"templates.{name}: {own}: there is no template {error}.") from error
+    except jinja2.TemplateError as error:
+        line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
+        raise InputError(f"templates.{name}: {own or name}{line}: the template cannot be used: {error}") from error
+
+
+def _environment(own: str | None) -> jinja2.Environment:
+    """Templates of the site's own may include and import the built-in parts."""
+    folders = [*([Path(own).parent] if own else []), template_folder()]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folders),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+        # The usual {# is how bash counts: ${#list[@]}.
+        comment_start_string="{--",
+        comment_end_string="--}",
+    )
+    environment.filters["sh"] = lambda value: shlex.quote(str(value))
+    environment.filters["directive"] = _directive
+    environment.filters["expanded"] = _expanded
+    return environment
+
+
+def tasks_at_once(job: Job) -> int | None:
+    """Tasks of a run that may be at work together; None for no limit."""
+    return job.predict.concurrency if isinstance(job, PredictJob) else None

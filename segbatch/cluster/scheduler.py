@@ -10,7 +10,9 @@ from segbatch.runs.run import Run
 class Scheduler(Protocol):
     """Starts the tasks of runs, and stops them."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """`local` or `slurm`."""
 
     def submit(self, run: Run) -> None:
         """Start all tasks of `run` that are not done, and its finishing task after them.
@@ -19,5 +21,9 @@ class Scheduler(Protocol):
             SegbatchError: they could not be started, or already run.
         """
 
-    def cancel(self, run: Run) -> bool:
-        """Ask the tasks of `run` to finish what they have in hand and stop; False if none runs."""
+    def cancel(self, run: Run, *, now: bool = False) -> bool:
+        """Ask the tasks of `run` to finish what they have in hand and stop (with `now`, kill them).
+
+        Returns:
+            False if none runs or waits.
+        """

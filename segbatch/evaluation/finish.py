@@ -24,6 +24,7 @@ from segbatch.runs.journal import NO_TRUTH, JournalRow, read_rejections
 from segbatch.runs.outputs import checked_tiles, mask_path
 from segbatch.runs.progress import read_progress
 from segbatch.runs.run import Run
+from segbatch.runs.sweep import Sweep
 from segbatch.runs.tiles import Tile, read_tiles
 from segbatch.spec.job import PredictJob
 
@@ -80,7 +81,7 @@ def _finish_training(run: Run, log: Log) -> int:
 
 @dataclass
 class Merge:
-    """All tasks of a run, read tile by tile in the order of the tile list."""
+    """What all tasks of a run did, read tile by tile in the order of the tile list, however they overlap."""
 
     run: Run
     missing: list[str] = field(default_factory=list)
@@ -88,15 +89,14 @@ class Merge:
 
     def records(self) -> Iterator[TileRecord]:
         """Yield the finished tiles; rejected and missing ones are noted on the way."""
-        for task in self.run.tasks:
-            rejections = read_rejections(self.run.paths.task(task))
-            for index, tile, row in checked_tiles(self.run, task):
-                if row is not None:
-                    yield self._record(tile, row)
-                elif index in rejections:
-                    self.rejected.append((tile.name, rejections[index][1]))
-                else:
-                    self.missing.append(tile.name)
+        rejections = Sweep(self.run, read_rejections)
+        for index, tile, row in checked_tiles(self.run):
+            if row is not None:
+                yield self._record(tile, row)
+            elif told := rejections.at(index):
+                self.rejected.append((tile.name, told[0][1]))
+            else:
+                self.missing.append(tile.name)
 
     def rejected_in_order(self) -> Iterator[tuple[str, str]]:
         """Yield the rejected tiles with their reasons; complete once `records` has been read to its end."""
@@ -135,7 +135,7 @@ class Merge:
 
 
 def _timing(run: Run) -> dict[str, Any]:
-    """Sum over tasks and their attempts; seconds of tasks that ran at once add up, as node hours do."""
+    """Sum over all attempts of all tasks, replaced or not; tasks that ran at once add up, as node hours do."""
     spent: Counter[str] = Counter()
     for task in run.tasks:
         spent.update(read_progress(run.paths.task(task).progress).get("spent", {}))

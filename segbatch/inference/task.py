@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ from segbatch.inference.step import Step, no_truth
 from segbatch.inference.windows import WindowStep
 from segbatch.models.bundle import Bundle, load_bundle, resized_model
 from segbatch.runs.bundles import bundle_digest
+from segbatch.runs.cuts import batch_tiles
 from segbatch.runs.journal import JournalWriter, RejectionWriter
 from segbatch.runs.outputs import checked_tiles
 from segbatch.runs.progress import TaskProgress, read_progress
@@ -166,7 +168,7 @@ class _PredictTask:
 
         Slot i of batch k is always tile k * B + i of the shard; positions beyond its end are blank.
         """
-        size = self._settings.batch_size if self._settings.fit == "resize" else 1
+        size = batch_tiles(self._job)
         numbers = sorted({position // size for position in missing})
         return size, [range(number * size, (number + 1) * size) for number in numbers]
 
@@ -220,13 +222,22 @@ class _PredictTask:
         self._rejections.write(self._shard.first + position, tile.name, reason)
         self._log(f"rejected {tile.name!r}: {reason}")
         self._rejected += 1
-        limit = self._settings.max_rejected
-        allowed = limit if limit is None or isinstance(limit, int) else limit * len(self._tiles)
-        if allowed is not None and self._rejected > allowed:
+        if self._rejected > self._allowed():
             raise TooManyRejectedError(
-                f"{self._rejected} tiles could not be read, more than predict.max_rejected: {limit} allows; "
-                f"the last one was {tile.name!r}: {reason}"
+                f"{self._rejected} tiles could not be read, more than predict.max_rejected: "
+                f"{self._settings.max_rejected} allows; the last one was {tile.name!r}: {reason}"
             )
+
+    def _allowed(self) -> float:
+        """Number of tiles that the task may leave out; of a cut, no fewer than of a task as submitted.
+
+        A cut may bring the bad tiles of a large shard together in a small one.
+        """
+        limit, shards = self._settings.max_rejected, self._run.record.shards
+        if limit is None or isinstance(limit, int):
+            return math.inf if limit is None else limit
+        submitted = self._task < len(shards)
+        return limit * (len(self._tiles) if submitted else max(len(self._tiles), shards[0][1]))
 
     def _account(self, progress: TaskProgress, writers: MaskWriters, done_before: int, note: str) -> None:
         """Write what was done and what it cost, earlier attempts included."""

@@ -49,5 +49,6 @@ def read_attempts(task: TaskPaths) -> list[Attempt]:
     starts: dict[int, Mapping[str, Any]] = {}
     ends: dict[int, Mapping[str, Any]] = {}
     for line in read_lines(task.attempts):
-        (starts if line.get("event") == "start" else ends)[int(line["attempt"])] = line
+        if isinstance(line.get("attempt"), int):
+            (starts if line.get("event") == "start" else ends)[line["attempt"]] = line
     return [Attempt(number, starts[number], ends.get(number)) for number in sorted(starts)]

@@ -85,20 +85,28 @@ class JournalWriter:
         os.close(self._descriptor)
 
 
-def read_journal(path: Path) -> Iterator[JournalRow]:
-    """Yield the whole rows of a journal; torn or damaged lines are only tiles to do again."""
+def read_journal(path: Path, within: range | None = None) -> Iterator[JournalRow]:
+    """Yield the whole rows of a journal, or those of some tiles; torn or damaged lines are only tiles to do again."""
     with path.open("rb") as handle:
         for line in handle:
+            if within is not None and not _speaks_of(line, within):
+                continue
             row = _decode(line[:-1]) if line.endswith(b"\n") else None
             if row is not None:
                 yield row
 
 
-def read_task(task: TaskPaths) -> dict[int, JournalRow]:
-    """Return the finished tiles of a task by index, over all its attempts; later attempts win."""
+def _speaks_of(line: bytes, tiles: range) -> bool:
+    """Tell in passing whether a row is about one of the tiles: of a long journal, a task may need only a few."""
+    index = line[: max(line.find(b","), 0)]
+    return index.isdigit() and int(index) in tiles
+
+
+def read_task(task: TaskPaths, within: range | None = None) -> dict[int, JournalRow]:
+    """Return a task's finished tiles (or those within a range) by index, over all attempts; later attempts win."""
     rows: dict[int, JournalRow] = {}
     for _, path in task.journals():
-        for row in read_journal(path):
+        for row in read_journal(path, within):
             rows[row.index] = row
     return rows
 
@@ -114,8 +122,11 @@ class RejectionWriter:
         append_bytes(self._path, csv_line((index, tile, reason)), durable=False)
 
 
-def read_rejections(task: TaskPaths) -> dict[int, tuple[str, str]]:
-    """Return index -> (tile, reason) over all attempts; later attempts win. A torn last line is skipped."""
+def read_rejections(task: TaskPaths, within: range | None = None) -> dict[int, tuple[str, str]]:
+    """Return index -> (tile, reason), of all tiles or those within a range, over all attempts; later attempts win.
+
+    A torn last line is skipped.
+    """
     found: dict[int, tuple[str, str]] = {}
     for attempt, _ in task.journals():
         path = task.rejected(attempt)
@@ -124,6 +135,6 @@ def read_rejections(task: TaskPaths) -> dict[int, tuple[str, str]]:
         text = path.read_bytes().decode("utf-8", "surrogateescape")
         whole = text[: text.rfind("\n") + 1]
         for fields in csv.reader(io.StringIO(whole, newline="")):
-            if len(fields) == 3 and fields[0].isdigit():
+            if len(fields) == 3 and fields[0].isdigit() and (within is None or int(fields[0]) in within):
                 found[int(fields[0])] = (fields[1], fields[2])
     return found

@@ -22,6 +22,11 @@ class TaskPaths:
         return self.folder / "attempts.jsonl"
 
     @property
+    def host(self) -> Path:
+        """Start and end of every attempt as the batch script saw it, one JSON line each; only on SLURM."""
+        return self.folder / "host.jsonl"
+
+    @property
     def progress(self) -> Path:
         """How far the task is."""
         return self.folder / "progress.json"
@@ -69,6 +74,19 @@ class RunPaths:
     def split(self) -> Path:
         """Group and part of every tile."""
         return self.folder / "split.csv"
+
+    @property
+    def cuts(self) -> Path:
+        """How what was missing was cut into new tasks, one JSON line each time."""
+        return self.folder / "cuts.jsonl"
+
+    def round(self, number: int) -> Path:
+        """What the tasks of one submission tell each other."""
+        return self.folder / "rounds" / str(number)
+
+    def script(self, number: int) -> Path:
+        """What was given to sbatch."""
+        return self.folder / f"script-{number}.sbatch"
 
     @property
     def ledger(self) -> Path:

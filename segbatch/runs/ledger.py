@@ -28,8 +28,9 @@ def record(paths: RunPaths, token: str, state: State, **facts: Any) -> None:
 
 
 def submissions(paths: RunPaths) -> list[Submission]:
-    """Return all submissions of a run, oldest first."""
+    """Return all submissions of a run, oldest first; the fact `opened` is the time of the first line of each."""
     facts: dict[str, dict[str, Any]] = {}
     for line in read_lines(paths.ledger):
-        facts.setdefault(line["token"], {}).update(line)
+        if "token" in line and "state" in line:
+            facts.setdefault(str(line["token"]), {"opened": line.get("time", 0.0)}).update(line)
     return [Submission(token, merged["state"], merged) for token, merged in facts.items()]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from segbatch.runs.journal import JournalRow, read_task
 from segbatch.runs.listing import mask_name
 from segbatch.runs.run import Run
+from segbatch.runs.sweep import Sweep
 from segbatch.runs.tiles import Tile, read_tiles
 
 CHUNK = 4096
 READERS = 8
+PORTION = 32
+"""Tiles that a reader takes at once: handing each over by itself would cost more than reading it."""
 
 
 def mask_path(run: Run, tile: Tile) -> Path:
@@ -37,37 +40,55 @@ def fingerprint(run: Run, tile: Tile) -> tuple[int, int]:
     return len(data), crc
 
 
-def proven(run: Run, tile: Tile, row: JournalRow | None) -> bool:
-    """Tell whether the files on disk are the ones that the journal's row speaks of."""
+def proven(run: Run, tile: Tile, rows: Sequence[JournalRow]) -> JournalRow | None:
+    """Return the first of the journals' rows that speaks of the files as they are on disk; None if none does."""
+    if not rows:
+        return None
     try:
-        return row is not None and fingerprint(run, tile) == (row.size, row.crc32)
+        found = fingerprint(run, tile)
     except OSError:
-        return False
+        return None
+    return next((row for row in rows if (row.size, row.crc32) == found), None)
 
 
-def checked_tiles(run: Run, task: int) -> Iterator[tuple[int, Tile, JournalRow | None]]:
-    """Yield a task's tiles in order, by index, each with its row if that is proven and None otherwise."""
-    rows, shard = read_task(run.paths.task(task)), run.shard(task)
-    tiles = enumerate(read_tiles(run.paths.tiles, shard), shard.first)
+def proofs(run: Run, tiles: range | None = None) -> Sweep[JournalRow]:
+    """What the journals of all tasks say of the run's tiles, or of some."""
+    return Sweep(run, read_task, tiles)
 
-    def check(item: tuple[int, Tile]) -> JournalRow | None:
-        index, tile = item
-        row = rows.get(index)
-        return row if proven(run, tile, row) else None
+
+def checked_tiles(
+    run: Run, task: int | None = None, rows: Sweep[JournalRow] | None = None
+) -> Iterator[tuple[int, Tile, JournalRow | None]]:
+    """Yield tiles in order, by index, each with a row that proves it, from whichever task's journal, or None.
+
+    Args:
+        run: a predict or evaluate run.
+        task: whose tiles; all of the run's without.
+        rows: where to look the rows up; read for this walk alone without.
+    """
+    shard = None if task is None else run.shard(task)
+    rows = rows or proofs(run, shard.indexes if shard else None)
+    tiles = enumerate(read_tiles(run.paths.tiles, shard), shard.first if shard else 0)
+
+    def check(told: Sequence[tuple[Tile, Sequence[JournalRow]]]) -> list[JournalRow | None]:
+        return [proven(run, tile, found) for tile, found in told]
 
     with ThreadPoolExecutor(READERS) as pool:
         while chunk := list(islice(tiles, CHUNK)):
-            for (index, tile), row in zip(chunk, pool.map(check, chunk), strict=True):
+            told = [(tile, rows.at(index)) for index, tile in chunk]
+            checked = pool.map(check, (told[start : start + PORTION] for start in range(0, len(told), PORTION)))
+            for (index, tile), row in zip(chunk, chain.from_iterable(checked), strict=True):
                 yield index, tile, row
 
 
-def complete(run: Run, task: int) -> bool:
-    """Tell whether a task has nothing left to do: all its tiles proven, or the bundle in place."""
+def unfinished(run: Run, tasks: Iterable[int] | None = None) -> Sequence[int]:
+    """Return those of a run's current tasks (or of some) that are not complete, in ascending order.
+
+    A task is complete when all its tiles are proven, or the bundle is in place; one with rejected tiles is not.
+    """
+    wanted = run.current_tasks if tasks is None else tasks
     if run.record.kind == "train":
-        return (run.paths.model / "bundle.json").exists()
-    return all(row is not None for _, _, row in checked_tiles(run, task))
-
-
-def unfinished(run: Run) -> Sequence[int]:
-    """Return the tasks that are not complete, those with rejected tiles among them."""
-    return [task for task in run.tasks if not complete(run, task)]
+        return [] if (run.paths.model / "bundle.json").exists() else sorted(wanted)
+    rows = proofs(run)
+    in_order = sorted(wanted, key=lambda task: run.shard(task).first)
+    return sorted(task for task in in_order if any(row is None for _, _, row in checked_tiles(run, task, rows)))

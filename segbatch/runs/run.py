@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from segbatch.errors import InputError
+from segbatch.runs.cuts import Cut, current, read_cuts
 from segbatch.runs.layout import RunPaths, run_folders
 from segbatch.runs.tiles import Shard
 from segbatch.spec.job import KINDS, Job
@@ -76,14 +77,39 @@ class Run:
         """How commands name the run: job name and run id."""
         return f"{self.record.name}/{self.record.id}"
 
+    @cached_property
+    def cuts(self) -> tuple[Cut, ...]:
+        """How what was missing was cut anew, oldest first, as of the moment when this was first asked."""
+        return read_cuts(self.paths, len(self.record.shards))
+
+    @cached_property
+    def _shards(self) -> tuple[Shard, ...]:
+        cut = (shard for cut in self.cuts for shard in cut.shards)
+        return tuple(Shard(*shard) for shard in (*self.record.shards, *cut))
+
     @property
     def tasks(self) -> range:
-        """Numbers of the tasks."""
-        return range(len(self.record.shards))
+        """Numbers of all tasks that there ever were; any of them may have proven a tile."""
+        return range(len(self._shards))
+
+    @cached_property
+    def current_tasks(self) -> tuple[int, ...]:
+        """Numbers of the tasks that no cut has replaced; together they hold every tile of the run once."""
+        return tuple(current(self._shards, len(self.record.shards), self.cuts))
 
     def shard(self, task: int) -> Shard:
-        """The tiles of one task."""
-        return Shard(*self.record.shards[task])
+        """The tiles of one task.
+
+        Raises:
+            InputError: there is no such task.
+        """
+        if task not in self.tasks:
+            raise InputError(f"{self.label}: no task {task}. Expected a number from 0 to {len(self.tasks) - 1}.")
+        return self._shards[task]
+
+    def kept(self, task: int) -> int:
+        """Tiles of a task that earlier ones had finished when it was cut; 0 for a task of no cut."""
+        return next((cut.kept[task - cut.first_task] for cut in self.cuts if task in cut.tasks), 0)
 
 
 def open_run(folder: Path) -> Run:

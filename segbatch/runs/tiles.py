@@ -39,6 +39,16 @@ class Shard:
     offset: int
     """Byte of the tile list where the first tile's line begins."""
 
+    @property
+    def stop(self) -> int:
+        """Position after the last tile."""
+        return self.first + self.count
+
+    @property
+    def indexes(self) -> range:
+        """Positions of its tiles in the list."""
+        return range(self.first, self.stop)
+
 
 def write_tiles(path: Path, tiles: Iterable[Tile], shard_size: int) -> list[Shard]:
     """Write the tile list and cut it into shards of `shard_size` tiles.
@@ -74,3 +84,17 @@ def read_tiles(path: Path, shard: Shard | None = None) -> Iterator[Tile]:
             if shard is not None and position == shard.count:
                 return
             yield Tile(*row)
+
+
+def line_starts(path: Path) -> Iterator[int]:
+    """Yield, for each tile of the list in order, the byte where its line begins."""
+    with path.open("rb") as handle:
+        begin, end, quotes = 0, 0, 0
+        for line in handle:
+            end += len(line)
+            quotes += line.count(b'"')
+            # An odd number so far: the line break is part of a file's name.
+            if quotes % 2 == 0:
+                if begin:
+                    yield begin
+                begin = end

@@ -53,6 +53,8 @@ class Predict(Section):
     """Tiles in one task, rounded up to whole batches. Defaults to the tiles divided by `tasks`."""
     tasks: Count = 1
     """Number of tasks that share the tiles."""
+    concurrency: Count | None = None
+    """Tasks at once on a cluster, at most. Defaults to as many as it gives."""
     max_rejected: Limit | None = None
     """Unreadable tiles that a task may leave out before it stops: a count, or a share below 1. Defaults to no limit."""
     readers: Count | None = None

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from segbatch.spec.data import Data
 from segbatch.spec.inference import Predict, Report, TrainedModel
 from segbatch.spec.labels import Labels
-from segbatch.spec.resources import Container, Output, Resources
+from segbatch.spec.resources import Container, FinishResources, Output, Resources, Retries
 from segbatch.spec.section import Expected, Section
 from segbatch.spec.training import Augment, Loss, Model, Optimizer, Train
 
@@ -34,6 +34,10 @@ class Common(Section):
     """Images and masks."""
     resources: Resources = Resources()
     """What one task needs."""
+    finish: FinishResources = FinishResources()
+    """What the job on a cluster that merges and reports needs."""
+    retries: Retries = Retries()
+    """How often a task is tried again on a cluster."""
     container: Container = Container()
     """The image that tasks run in."""
     output: Output = Output()

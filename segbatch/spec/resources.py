@@ -78,6 +78,30 @@ class Resources(Section):
             yield Conflict(("gpu_type",), "`gpu_type` needs `gpus`, which is 0", (("gpus",),))
 
 
+class FinishResources(Section):
+    """What the job on a cluster that merges and reports needs; it uses one processor and no GPU."""
+
+    memory: Megabytes | None = None
+    """Memory. Defaults to that of a task, but not more than 4 GB."""
+    time: Minutes | None = None
+    """Time limit. Defaults to that of a task, but not less than 30 minutes."""
+
+
+class Retries(Section):
+    """How often a task is tried again on a cluster before a person must look."""
+
+    interruptions: Annotated[int, Field(ge=0)] = 100
+    """Further attempts of a task after time limits and preemptions, which lose nothing."""
+    failures: Annotated[int, Field(ge=0)] = 1
+    """Further attempts of a task that failed."""
+    quick: Annotated[int, Field(ge=1)] = 60
+    """Seconds: a task that fails sooner speaks against its node."""
+    bad_node: Annotated[int, Field(ge=1)] = 3
+    """Tasks that fail quickly on one node before the others keep away from it."""
+    stop_share: Annotated[float, Field(gt=0, le=1)] | None = 0.5
+    """Share of failing tasks, once ten fail, at which those that have not started are called off; null never does."""
+
+
 class Container(Section):
     """The image that tasks run in."""
 

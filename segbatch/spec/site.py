@@ -22,12 +22,60 @@ from segbatch.spec.validate import Checked, Validator
 from segbatch.spec.yaml_source import read_yaml
 
 SITE_VARIABLE = "SEGBATCH_SITE"
-_OPTIONS = ("account", "partition", "qos", "constraint", "reservation", "exclude")
+_OPTIONS = ("account", "partition", "finish_partition", "qos", "constraint", "reservation", "exclude")
 _PROFILES: KeyPath = ("profiles",)
+_FILES: tuple[KeyPath, ...] = (
+    ("runs",),
+    ("python",),
+    ("container", "image"),
+    *(("templates", name) for name in ("train", "predict", "finish")),
+)
 _SHELL = ("scratch", "prolog")
 """Keys whose text a shell on the node expands."""
 
 Text = Annotated[str, Field(min_length=1)]
+
+
+class EndWarning(Section):
+    """The signal by which a task learns that its time is nearly over."""
+
+    signal: Literal["USR1", "USR2", "HUP"] = "USR1"
+    """Name of the signal, another one than a library in the task uses for itself."""
+    seconds: Annotated[int, Field(ge=1, le=65535)] = 120
+    """Seconds before the end: time for one batch or one checkpoint."""
+
+
+class Templates(Section):
+    """Batch script templates of the site's own, in place of the built-in ones."""
+
+    train: FileName | None = None
+    """Template of training tasks."""
+    predict: FileName | None = None
+    """Template of predicting and evaluating tasks."""
+    finish: FileName | None = None
+    """Template of the task that merges and reports."""
+
+
+class PriorityOptions(Section):
+    """What a priority means here."""
+
+    qos: Text | None = None
+    """Quality of service."""
+    partition: Text | None = None
+    """Partition."""
+    nice: int | None = None
+    """Lowers (or, for administrators, raises) the scheduling priority."""
+
+
+class SiteLimits(Section):
+    """Limits of the scheduler, where what it says of itself is wrong or cannot be asked."""
+
+    max_array_size: Annotated[int, Field(ge=1)] | None = None
+    """MaxArraySize: array indexes stay below it."""
+    max_jobs: Annotated[int, Field(ge=1)] | None = None
+    """MaxJobCount: jobs that the controller keeps."""
+    max_submit: Annotated[int, Field(ge=1)] | None = None
+    """MaxSubmitJobs: jobs that this user may have in the queue."""
 
 
 class SiteSettings(Section):
@@ -51,6 +99,18 @@ class SiteSettings(Section):
     """Reservation to run in (`--reservation`)."""
     exclude: Text | None = None
     """Nodes to keep away from (`--exclude`)."""
+    finish_partition: Text | None = None
+    """Partition of the task that merges and reports, which needs no GPU. Defaults to `partition`."""
+    priorities: dict[Literal["low", "normal", "high"], PriorityOptions] = {}
+    """What `resources.priority` stands for."""
+    gpu_types: dict[str, Text] = {}
+    """What this site calls kinds of GPU: `a100: nvidia_a100_80gb_pcie`."""
+    warning: EndWarning = EndWarning()
+    """How tasks learn that their time is nearly over."""
+    templates: Templates = Templates()
+    """Batch script templates of the site's own."""
+    limits: SiteLimits = SiteLimits()
+    """Limits of the scheduler, where what it says of itself is wrong."""
     gpu_flavour: Literal["gres", "gpus-per-node", "gpus-per-task"] = "gres"
     """The option by which this site wants GPUs asked for."""
     modules: tuple[Text, ...] = ()
@@ -84,6 +144,13 @@ class SiteSettings(Section):
             if not VARIABLE.fullmatch(name) or "\0" in value:
                 message = f"expected the name of an environment variable, received {name!r}"
                 yield Conflict(("environment", name), message)
+        for level, options in self.priorities.items():
+            for key in ("qos", "partition"):
+                if message := wrong_text(getattr(options, key) or ""):
+                    yield Conflict(("priorities", level, key), message)
+        for kind, name in self.gpu_types.items():
+            if message := wrong_text(name):
+                yield Conflict(("gpu_types", kind), message)
         yield from option_conflicts(self.slurm)
         for key in _OPTIONS:
             if key in self.slurm:
@@ -148,7 +215,7 @@ def load_site(path: Path | str | None, profile: str | None = None, environ: Mapp
     expansion = expand(document, environ, keep=_for_the_shell)
     profiles = document.at(_PROFILES)
     bases: list[KeyPath] = [(), *(("profiles", name) for name in (profiles if isinstance(profiles, dict) else ()))]
-    files: list[KeyPath] = [(*base, *key) for base in bases for key in (("runs",), ("python",), ("container", "image"))]
+    files: list[KeyPath] = [(*base, *key) for base in bases for key in _FILES]
     doubtful = expansion.doubtful | resolve_paths(document, files, (), expansion.imported, environ)
     checked = Validator(Site, document, doubtful, judged_later=_PROFILES).run()
     problems = document.problems + checked.problems

@@ -135,6 +135,27 @@ def test_stopped_and_resumed_ends_complete(job: Path, stop: str) -> None:
     assert "nothing to resume" in segbatch(job.parent, "resume", "score").stdout
 
 
+def test_what_is_missing_is_cut_anew(job: Path) -> None:
+    """Two bad masks among twelve: twice as many tasks as tiles to do are asked for, over and over."""
+    masks = job.parent / "data" / "masks"
+    good = {name: (masks / name).read_bytes() for name in ("a/tile 0000.png", "c/tile 0011.png")}
+    for name in good:
+        (masks / name).write_bytes(b"no picture")
+    assert segbatch(job.parent, "submit", job.name, "--wait").returncode == 3
+    again = segbatch(job.parent, "resume", "score", "--tasks", "4", "--wait")
+    assert again.returncode == 3
+    assert "2 tiles to do, in 2 new tasks from number 1 on" in again.stdout
+    assert "not 4 tasks: there are only 2 tiles to do" in again.stderr
+    for name, content in good.items():
+        (masks / name).write_bytes(content)
+    assert segbatch(job.parent, "resume", "score", "--tasks", "1", "--wait").returncode == 0
+    status = json.loads(segbatch(job.parent, "status", "score", "--json").stdout)
+    assert [task["name"] for task in status["tasks"]] == ["3"]
+    assert (status["state"], status["done"], status["total"]) == ("done", 12, 12)
+    assert "nothing to resume" in segbatch(job.parent, "resume", "score", "--tasks", "3").stdout
+    assert "exit 0" in segbatch(job.parent, "logs", "score", "0").stdout
+
+
 def test_what_changed_after_the_end_is_done_again_on_resume(job: Path) -> None:
     """A journal row speaks of files; when they change, it no longer counts."""
     assert segbatch(job.parent, "submit", job.name, "--wait").returncode == 0
@@ -201,10 +222,11 @@ def test_a_damaged_run_does_not_hide_the_others(job: Path) -> None:
 def test_a_run_is_not_started_twice(job: Path) -> None:
     slow(job)
     assert segbatch(job.parent, "submit", job.name).returncode == 0
-    again = segbatch(job.parent, "resume", "score")
-    if run_status(newest(job.parent)).state == "running":
-        assert again.returncode == 1
-        assert "runs already" in again.stderr
+    for more in ([], ["--tasks", "3"]):
+        again = segbatch(job.parent, "resume", "score", *more)
+        if run_status(newest(job.parent)).state == "running":
+            assert again.returncode == 1
+            assert "runs already" in again.stderr
     segbatch(job.parent, "cancel", "score")
     until(lambda: run_status(newest(job.parent)).state != "running")
 

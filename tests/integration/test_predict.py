@@ -21,7 +21,7 @@ from segbatch.cluster.local import LocalRunner
 from segbatch.errors import Exit
 from segbatch.runs.attempts import read_attempts
 from segbatch.runs.journal import read_task
-from segbatch.runs.run import Run
+from segbatch.runs.run import Run, open_run
 from segbatch.runs.status import run_status
 from segbatch.worker import STOP_SIGNALS, run_task
 from tests.support.worlds import green_model, make_bundle, make_run, make_tiles, mixing_model, outputs
@@ -170,9 +170,9 @@ def test_too_many_rejected_stops_the_task(tmp_path: Path) -> None:
     assert worker(run, "--task", "0").wait() == Exit.TOO_MANY_REJECTED
 
 
-def journalled(run: Run, rows: int, process: subprocess.Popen[bytes]) -> None:
-    """Wait until the task has journalled so many tiles, or ended."""
-    while len(read_task(run.paths.task(0))) < rows and process.poll() is None:
+def journalled(run: Run, rows: int, process: subprocess.Popen[bytes], task: int = 0) -> None:
+    """Wait until the task has journalled so many tiles, or its process ended."""
+    while len(read_task(run.paths.task(task))) < rows and process.poll() is None:
         time.sleep(0.002)
 
 
@@ -206,6 +206,40 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(tmp_path: Path, h
     complete(run)
     assert outputs(run) == outputs(undisturbed)
     assert not list(run.paths.folder.rglob("*.tmp")) or how == signal.SIGKILL
+
+
+def test_cut_anew_between_interruptions_gives_the_same_bytes(tmp_path: Path) -> None:
+    make_tiles(tmp_path, 150, size=[(96, 96), (96, 96), (80, 96)])
+    spoil(tmp_path)
+    bundle = make_bundle(tmp_path / "model", mixing_model(96))
+    settings = {"batch_size": 4, "readers": 2}
+    undisturbed = make_run(tmp_path, "predict", data(tmp_path), model=str(bundle), predict=settings)
+    assert complete(undisturbed) == Exit.REJECTED
+    run = make_run(tmp_path, "predict", data(tmp_path), model=str(bundle), predict=settings | {"tasks": 2})
+    for task, how in enumerate((signal.SIGKILL, signal.SIGTERM)):
+        attempt = worker(run, "--task", str(task))
+        journalled(run, 3, attempt, task)
+        os.kill(attempt.pid, how)
+        assert attempt.wait() in (-signal.SIGKILL, Exit.INTERRUPTED)
+    command = [sys.executable, "-m", "segbatch", "resume", str(run.paths.folder), "--parallel", "1", "--wait"]
+    process = subprocess.Popen([*command, "--tasks", "5"], stdout=subprocess.PIPE, text=True)
+    journalled(run, 3, process, task=3)  # type: ignore[arg-type]
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate()
+    assert process.returncode == Exit.INTERRUPTED
+    assert "in 5 new tasks from number 2 on" in said
+    run = open_run(run.paths.folder)
+    assert run.current_tasks == (2, 3, 4, 5, 6)
+    lost = next(run.paths.masks.rglob("*.png"))
+    lost.unlink()
+    status = run_status(run)
+    assert 0 < status.done < status.total == run.record.tiles
+    assert subprocess.run([*command, "--tasks", "3"]).returncode == Exit.REJECTED
+    run = open_run(run.paths.folder)
+    assert [task for task in run.current_tasks if task > 6] == [7, 8, 9]
+    status = run_status(run)
+    assert (status.state, status.done, status.total) == ("done", run.record.tiles, run.record.tiles)
+    assert outputs(run) == outputs(undisturbed)
 
 
 def test_two_attempts_at_once_do_no_harm(tmp_path: Path) -> None:

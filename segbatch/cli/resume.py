@@ -1,0 +1,170 @@
+"""Commands that go on with runs and stop them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from segbatch.cli.options import (
+    load_site,
+    named_run,
+    parallel_option,
+    run_argument,
+    runs_option,
+    site_option,
+    wait_option,
+)
+from segbatch.cli.start import backend_option, start_here, start_on_slurm
+from segbatch.errors import InputError, SegbatchError
+
+if TYPE_CHECKING:
+    from segbatch.runs.run import Run
+
+
+@click.command()
+@run_argument
+@runs_option
+@site_option
+@backend_option
+@parallel_option
+@wait_option
+@click.option("--force", is_flag=True, help="Go on although it cannot be asked whether the run is still at work.")
+@click.option("--tasks", type=click.IntRange(min=1), help="Cut what is missing into so many tasks; not for train runs.")
+def resume(
+    run: str,
+    runs_root: Path | None,
+    site: Path | None,
+    backend: str | None,
+    parallel: int | None,
+    wait: bool,
+    force: bool,
+    tasks: int | None,
+) -> int:
+    """Go on with RUN: what is missing, damaged or was rejected is done again, and nothing else.
+
+    RUN is a run's folder, its id, or a job's name for its newest run. On SLURM, tasks that wait or run are left
+    alone, held ones are released, and lost answers of sbatch are looked up.
+
+    \b
+    segbatch resume demo-predict --wait
+    segbatch resume demo-predict --tasks 8 --parallel 2
+    """
+    from segbatch.cluster.backend import backend_of, slurm_scheduler
+    from segbatch.runs.outputs import unfinished
+    from segbatch.runs.status import run_status
+
+    opened = named_run(run, runs_root, site)
+    found_site = load_site(site, opened.job.profile)
+    where = backend_of(opened, backend, found_site)
+    scheduler = slurm_scheduler(found_site, force=force) if where == "slurm" or _on_slurm(opened) else None
+    live = scheduler is not None and bool(scheduler.live(opened).rows)
+    if live and where == "local":
+        raise SegbatchError(
+            f"{opened.label} waits or runs on SLURM. Stop it there first: segbatch cancel {opened.paths.folder}"
+        )
+    if tasks is not None:
+        if live:
+            raise SegbatchError(
+                f"{opened.label} waits or runs on SLURM; its tasks cannot be cut anew. "
+                f"Stop it first: segbatch cancel {opened.paths.folder}"
+            )
+        opened = _cut_anew(opened, tasks, force)
+    state = run_status(opened)
+    if state.state == "done" and not unfinished(opened):
+        click.echo(f"{opened.label} is done already; nothing to resume")
+        return state.code or 0
+    if where == "local" or scheduler is None:
+        return start_here(opened, found_site, parallel=parallel, wait=wait, force=force)
+    _refuse_local(opened, force)
+    started = scheduler
+    return start_on_slurm(opened, started, lambda: started.start(opened), wait=wait)
+
+
+def _on_slurm(run: Run) -> bool:
+    from segbatch.runs.ledger import submissions
+
+    return any(item.facts.get("backend") == "slurm" for item in submissions(run.paths))
+
+
+def _refuse_local(run: Run, force: bool) -> None:
+    """Refuse to go on at SLURM while processes of this machine are at the run."""
+    from segbatch.cluster.local import refuse_running
+
+    if not _on_slurm(run):
+        refuse_running(run, force=force)
+
+
+def _cut_anew(run: Run, tasks: int, force: bool) -> Run:
+    """Share out what is missing over so many new tasks, and say what came of it."""
+    from segbatch.cluster.local import refuse_busy
+    from segbatch.runs.recut import recut
+
+    if not _on_slurm(run):
+        refuse_busy(run, force=force)
+    made = recut(run, tasks)
+    if made.tasks:
+        click.echo(f"{made.missing} tiles to do, in {len(made.tasks)} new tasks from number {made.tasks[0]} on")
+        if len(made.tasks) < tasks:
+            what = f"batches of {made.batch_tiles} tiles" if made.batch_tiles > 1 else "tiles"
+            click.echo(f"not {tasks} tasks: there are only {made.batches} {what} to do", err=True)
+    return made.run
+
+
+@click.command()
+@run_argument
+@runs_option
+@site_option
+@click.option("--now", is_flag=True, help="Kill the tasks; what is done is kept all the same.")
+def cancel(run: str, runs_root: Path | None, site: Path | None, now: bool) -> int:
+    """Stop RUN: its tasks finish the batch in hand and journal it, so that `resume` can go on.
+
+    \b
+    segbatch cancel demo-predict
+    """
+    from segbatch.cluster.backend import slurm_scheduler
+    from segbatch.cluster.local import LocalScheduler
+    from segbatch.cluster.scheduler import Scheduler
+
+    opened = named_run(run, runs_root, site)
+    scheduler: Scheduler = LocalScheduler()
+    if _on_slurm(opened):
+        scheduler = slurm_scheduler(load_site(site, opened.job.profile))
+    if not scheduler.cancel(opened, now=now):
+        click.echo(f"{opened.label} is not running")
+        return 0
+    how = "its tasks are killed" if now else "its tasks finish the batch in hand"
+    click.echo(f"{opened.label}: asked to stop; {how}")
+    click.echo(f"continue later with: segbatch resume {opened.paths.folder}")
+    return 0
+
+
+@click.command()
+@run_argument
+@click.argument("task", type=int)
+@runs_option
+@site_option
+def requeue(run: str, task: int, runs_root: Path | None, site: Path | None) -> int:
+    """Start one TASK of RUN anew on SLURM, such as one that hangs; what it has done is kept.
+
+    \b
+    segbatch requeue demo-predict 3
+    """
+    from segbatch.cluster.backend import slurm_scheduler
+
+    opened = named_run(run, runs_root, site)
+    _check_task(opened, task)
+    if not _on_slurm(opened):
+        raise InputError(
+            f"{opened.label} is not on SLURM. Go on with all that is missing: segbatch resume {opened.paths.folder}"
+        )
+    job = slurm_scheduler(load_site(site, opened.job.profile)).requeue(opened, task)
+    click.echo(f"{opened.label}: task {task} starts anew as job {job}")
+    return 0
+
+
+def _check_task(run: Run, task: int) -> None:
+    if task not in run.current_tasks:
+        known = f"0 to {len(run.tasks) - 1}" if len(run.current_tasks) == len(run.tasks) else "one of the current tasks"
+        raise InputError(f"{run.label}: task {task}: expected {known}. `segbatch status` shows them.")
