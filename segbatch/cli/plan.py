@@ -95,8 +95,7 @@ def _rows(planned: Plan, site: Site, backend: Backend) -> Iterator[tuple[str, st
         yield "where", "this machine"
     yield "run", str(folder)
     yield "logs", str(folder / "logs")
-    for what, path in _products(planned, folder).items():
-        yield what, path
+    yield from _products(planned, folder).items()
 
 
 def _products(planned: Plan, folder: Path) -> dict[str, str]:

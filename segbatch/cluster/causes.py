@@ -295,7 +295,7 @@ def _told(rule: Rule, evidence: Evidence, found: re.Match[str] | None, text: str
         "folder": evidence.folder,
         "task": evidence.task,
         "job_file": evidence.job_file or "JOB",
-        "node": f" {evidence.node}" if evidence.node else "",
+        "node": f" ({evidence.node})" if evidence.node else "",
         "by": f" by {evidence.by}" if evidence.by else "",
         "reason": evidence.reason,
         "dependency": evidence.dependency or "another job",

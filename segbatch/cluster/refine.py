@@ -53,7 +53,8 @@ def with_row(task: TaskStatus, array: Array, row: QueueRow, taken: float, now: f
         taken: when squeue said so, seconds since the epoch.
         now: seconds since the epoch.
     """
-    state, fresh = row.state, taken >= (task.heard or 0.0)
+    # Batch scripts count whole seconds.
+    state, fresh = row.state, taken >= (task.heard or 0.0) + 1
     seen = Sighting(state.name, row.reason, row.exit_code, row.exit_signal, state.by, row.dependency)
     told = replace(
         task,
@@ -64,9 +65,10 @@ def with_row(task: TaskStatus, array: Array, row: QueueRow, taken: float, now: f
     )
     if state.phase == "waiting" and fresh:
         return replace(told, state="queued", rate=None), seen
-    if state.phase == "running" and not task.over:
+    if state.phase == "running" and (not task.over or _inferred(task)):
         left = None if row.time_left_s is None else max(row.time_left_s - int(now - taken), 0)
-        return replace(told, state="running", host=row.nodes or task.host, time_left_s=left), seen
+        message = "" if _inferred(task) else task.message
+        return replace(told, state="running", message=message, host=row.nodes or task.host, time_left_s=left), seen
     if state.phase == "over" and fresh and _open(task):
         return _ended(told, array, seen, state, row.nodes, now), seen
     return told, seen if state.phase == "over" and not state.good else Sighting()
@@ -114,6 +116,11 @@ def unexplained(task: TaskStatus) -> bool:
     """Tell whether accounting may know more of how a task ended than its files do."""
     by_signal = task.code is not None and task.code > 128
     return task.state == "killed" or task.message == GONE_BEFORE_START or (task.state == "failed" and by_signal)
+
+
+def _inferred(task: TaskStatus) -> bool:
+    """Tell whether the end of a task was concluded from the start of the finishing job, and written by nobody."""
+    return task.state == "killed" or task.message == GONE_BEFORE_START
 
 
 def _open(task: TaskStatus) -> bool:

@@ -1,4 +1,4 @@
-"""Claims of rounds: each submit, resume or requeue on a cluster is one, taken before anything is asked of the scheduler."""
+"""Claims of rounds: each submit, resume or requeue is one, taken before a scheduler is asked for anything."""
 
 from __future__ import annotations
 

@@ -236,7 +236,8 @@ def _within(attempt: Attempt, host: Sequence[HostAttempt]) -> HostAttempt | None
         if raw and found.raw:
             if (found.raw, str(found.restart)) == (raw, restart):
                 return found
-        elif found.started <= started and (found.ended is None or started <= found.ended):
+        # Batch scripts count whole seconds.
+        elif found.started <= started and (found.ended is None or started <= found.ended + 1):
             return found
     return None
 

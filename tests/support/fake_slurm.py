@@ -66,10 +66,15 @@ class FakeSlurm:
         self.on_sbatch: OnSbatch = "ok"
         self.refusal = "Batch job submission failed: Invalid partition name specified"
         self.controller: Literal["up", "down", "silent"] = "up"
+        self.silences = 0
+        """The controller leaves so many more calls without an answer."""
         self.accounting: Literal["on", "off", "down"] = "on"
         self.squeue: Literal["text", "json 22.05", "json 24.11", "garbage"] = "text"
         self.max_array_size = 1001
         self.max_submit: int | None = None
+        self.qos_limits: dict[str, tuple[str, str, str]] = {"normal": ("", "", "")}
+        """Name to MaxSubmitJobsPU, MaxSubmitJobsPA, GrpSubmitJobs."""
+        self.enforced = "associations,limits,qos"
         self.min_job_age = 300
         self.version = "22.05.8"
         self.calls: Counter[str] = Counter()
@@ -208,7 +213,8 @@ class FakeSlurm:
                 raise Refused("Slurm accounting storage is disabled")
             if self.accounting == "down":
                 raise Refused(f"{program}: error: Problem talking to the database: Connection refused")
-        elif self.controller != "up":
+        elif self.controller != "up" or self.silences > 0:
+            self.silences -= 1
             if arguments == ["ping"]:
                 raise Refused("Slurmctld(primary) at fake is DOWN")
             before = {
@@ -269,8 +275,10 @@ class FakeSlurm:
 
     def _sacctmgr(self, arguments: list[str], cwd: Path, reply: dict[str, object]) -> str:
         columns = next(word for word in arguments if word.startswith("format=")).partition("=")[2].split(",")
+        if "qos" in arguments:
+            return "".join("|".join([name, *most]) + "\n" for name, most in self.qos_limits.items())
         most = "" if self.max_submit is None else str(self.max_submit)
-        known = {"Account": "lab", "DefaultAccount": "lab", "QOS": "normal", "Name": "normal", "MaxSubmitJobs": most}
+        known = {"Account": "lab", "DefaultAccount": "lab", "QOS": "normal", "MaxSubmitJobs": most}
         return "|".join(known.get(column, "") for column in columns) + "\n"
 
     def _sinfo(self, arguments: list[str], cwd: Path, reply: dict[str, object]) -> str:
@@ -327,7 +335,7 @@ class FakeSlurm:
     def _config(self) -> str:
         kind = "accounting_storage/none" if self.accounting == "off" else "accounting_storage/slurmdbd"
         settings = {
-            "AccountingStorageEnforce": "none" if self.max_submit is None else "associations,limits,qos",
+            "AccountingStorageEnforce": self.enforced,
             "AccountingStorageType": kind,
             "ClusterName": "fake",
             "MaxArraySize": self.max_array_size,

@@ -78,8 +78,8 @@ def test_lost_answer_is_told_and_sbatch_is_never_repeated(fake: FakeSlurm, mode:
             "`time` under `resources`",
         ),
         (
-            "QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates accounting/QOS policy "
-            "(job submit limit, user's size and/or time limits)",
+            "QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates accounting/QOS "
+            "policy (job submit limit, user's size and/or time limits)",
             "more jobs or larger ones than the site allows",
         ),
         ("Batch script is empty!", "template"),
@@ -242,19 +242,10 @@ def test_what_the_site_is(slurm: Slurm) -> None:
     assert [partition.name for partition in slurm.partitions()] == ["main"]
 
 
-def test_a_passing_silence_is_asked_again(fake: FakeSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake.controller = "silent"
-    waits: list[float] = []
-
-    def recover(seconds: float) -> None:
-        waits.append(seconds)
-        if len(waits) == 2:
-            fake.controller = "up"
-
-    monkeypatch.setattr("segbatch.cluster.slurm.client.time.sleep", recover)
-    assert Slurm(fake.environ, timeout_s=60).queue() == []
+def test_a_passing_silence_is_asked_again(slurm: Slurm, fake: FakeSlurm) -> None:
+    fake.silences = 2
+    assert slurm.queue() == []
     assert fake.calls["squeue"] == 3
-    assert waits[1] > waits[0]
 
 
 @pytest.mark.parametrize("state", ["down", "silent"])

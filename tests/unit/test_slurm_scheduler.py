@@ -181,7 +181,7 @@ def test_a_job_that_appears_late_is_found_and_not_asked_for_again(world: World) 
     made = world.scheduler().start(world.run)
     assert made.arrays == ()
     assert made.live == 3
-    assert [job.comment for job in world.fake.jobs.values()][0] == f"segbatch:{_token(world, 0)}"
+    assert next(job.comment for job in world.fake.jobs.values()) == f"segbatch:{_token(world, 0)}"
     assert len(world.fake.jobs) == 2
 
 
@@ -234,7 +234,7 @@ def test_found_by_what_its_tasks_wrote_when_the_queue_has_forgotten(world: World
 
 def test_a_refusal_keeps_slurms_words_and_nothing_is_queued(world: World) -> None:
     world.fake.on_sbatch = "refuse"
-    with pytest.raises(SegbatchError, match="Invalid partition name specified.*Set `partition` in the site file"):
+    with pytest.raises(SegbatchError, match=r"Invalid partition name specified.*Set `partition` in the site file"):
         world.scheduler().start(world.run)
     assert world.states() == [("tasks", "refused")]
     world.fake.on_sbatch = "ok"
@@ -251,9 +251,10 @@ def test_a_refused_finish_is_submitted_later(world: World, monkeypatch: pytest.M
         return send(self, order)
 
     expected = r"the tasks of job/.* are in the queue(.|\n)*segbatch resume"
-    with monkeypatch.context() as patch, pytest.raises(SegbatchError, match=expected):
+    with monkeypatch.context() as patch:
         patch.setattr(Sender, "send", refuse_finish)
-        world.scheduler().start(world.run)
+        with pytest.raises(SegbatchError, match=expected):
+            world.scheduler().start(world.run)
     world.fake.on_sbatch = "ok"
     made = world.scheduler().start(world.run)
     assert (made.arrays, made.live) == ((), 3)
@@ -302,7 +303,7 @@ def test_a_state_that_nobody_knows_counts_as_alive(world: World) -> None:
 def test_when_the_queue_cannot_be_asked_nothing_is_submitted_twice(world: World) -> None:
     world.scheduler().start(world.run)
     world.fake.controller = "down"
-    with pytest.raises(SegbatchError, match="cannot be asked which of its tasks still run.*--force"):
+    with pytest.raises(SegbatchError, match=r"cannot be asked which of its tasks still run.*--force"):
         world.scheduler().start(world.run)
     assert world.submitted() == 2
 
@@ -334,7 +335,8 @@ def test_cancel_lets_running_tasks_finish_their_batch(world: World) -> None:
     assert world.scheduler().cancel(world.run)
     tasks = world.fake.jobs[made.arrays[0]].tasks
     assert tasks[0].state == "RUNNING"
-    assert ("USR1" in str(world.fake.signals)) and (world.run.paths.folder / "rounds/1/cancelled").exists()
+    assert "USR1" in str(world.fake.signals)
+    assert (world.run.paths.folder / "rounds/1/cancelled").exists()
     assert [tasks[index].state for index in (1, 2)] == ["CANCELLED", "CANCELLED"]
     assert world.fake.task(made.finish, 0).state == "CANCELLED"
     assert [state for _, state in world.states()] == ["cancelled", "cancelled"]

@@ -171,7 +171,8 @@ def test_refused_and_uncertain_submissions_are_named(story: Story) -> None:
     story.submit("2", then="refused", token="no", words="Invalid account")
     found = status(story)
     assert found.state == "unknown"
-    assert any("Socket timed out" in note and f"segbatch resume {story.run.paths.folder}" in note for note in found.notes)
+    command = f"segbatch resume {story.run.paths.folder}"
+    assert any("Socket timed out" in note and command in note for note in found.notes)
     assert any("tasks 2" in note and "Invalid account" in note for note in found.notes)
 
 
@@ -266,14 +267,21 @@ worker_lines = st.dictionaries(
 )
 ledger_lines = st.dictionaries(
     st.sampled_from(
-        ["token", "state", "backend", "round", "role", "indexes", "offset", "job", "time", "code", "pid", "host", "words"]
+        [
+            *("token", "state", "backend", "round", "role", "indexes", "offset"),
+            *("job", "time", "code", "pid", "host", "words"),
+        ]
     ),
     values,
 )
 progresses = st.dictionaries(st.sampled_from(["done", "total", "rate", "updated", "unit", "note"]), values)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=150,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    deadline=None,
+)
 @given(
     host=st.lists(host_lines, max_size=5),
     worker=st.lists(worker_lines, max_size=5),

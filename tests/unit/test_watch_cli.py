@@ -110,7 +110,9 @@ def test_status_of_a_thousand_tasks_is_a_page(fake: FakeSlurm) -> None:
     story = submitted(fake, tasks=1000)
     job = job_of(story)
     for task in range(40):
+        fake.start(f"{job}_{task}")
         story.start(task, f"{job}_{task}")
+        fake.end(f"{job}_{task}", state="FAILED", code=1)
         story.end(task, 1, "end", "failed", job=f"{job}_{task}", message="ResourceExhaustedError: OOM when allocating")
     shown = segbatch(fake, "status", str(story.run.paths.folder)).stdout
     assert len(shown.splitlines()) < 20

@@ -119,13 +119,13 @@ _REFUSED = (
     ),
     Phrase("reservation", "Set `reservation` in the site file to one that `scontrol show reservation` lists for you."),
     Phrase(
-        "requested time limit is invalid|invalid --time|time limit",
-        "Lower `time` under `resources`; `sinfo -o '%P %l'` tells each partition's longest.",
-    ),
-    Phrase(
         "maxsubmit|grpsubmit|submitjob|violates accounting/qos policy",
         "You have, or would have, more jobs or larger ones than the site allows: wait until some have ended, or lower "
         "`tasks`, `time` or `gpus`.",
+    ),
+    Phrase(
+        "requested time limit is invalid|invalid --time|time limit",
+        "Lower `time` under `resources`; `sinfo -o '%P %l'` tells each partition's longest.",
     ),
     Phrase(
         "resource temporarily unavailable|temporarily unable to accept job",

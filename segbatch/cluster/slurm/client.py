@@ -147,8 +147,8 @@ class Slurm:
         argv = ["sacct", "-X", "-D", "-n", "-P", f"--delimiter={FIELD_END}", "-S", start, "-o", fields]
         rows: list[AccountRow] = []
         for which in [["-u", str(os.getuid())]] if jobs is None else [["-j", ",".join(part)] for part in _parts(jobs)]:
-            rows += parse_accounting(self._ask([*argv, *which]))
-        return [row for row in rows if row.submitted is None or row.submitted >= since]
+            rows += parse_accounting(self._ask([*argv, *which]), int(since))
+        return rows
 
     def job(self, job: str) -> dict[str, str] | None:
         """Ask for all that the controller says of one job or task; None when it does not know it (any more).

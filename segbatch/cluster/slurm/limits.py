@@ -41,7 +41,14 @@ class Limits:
 
 
 def read_limits(
-    slurm: Slurm, overrides: SiteLimits, cache: Path, now: float | None = None, *, account: str = "", qos: str = ""
+    slurm: Slurm,
+    overrides: SiteLimits,
+    cache: Path,
+    now: float | None = None,
+    *,
+    account: str = "",
+    qos: str = "",
+    anew: bool = False,
 ) -> Limits:
     """Return the limits of the cluster, from the cache where that is younger than a day.
 
@@ -52,6 +59,8 @@ def read_limits(
         now: seconds since 1970; defaults to the time.
         account: account that jobs are charged to; empty for the user's default.
         qos: quality of service of jobs; empty for the default.
+        anew: ask, whatever the cache says.
+        anew: ask, however young the answer in the cache.
 
     Raises:
         SlurmUnavailableError: the controller cannot be asked, and never was.
@@ -59,7 +68,7 @@ def read_limits(
     now = time.time() if now is None else now
     path = cache / f"limits-{cluster_key(slurm.environ, account, qos)}.json"
     known = _from_cache(path)
-    if known is None or not 0 <= now - known[0] < DAY_S:
+    if known is None or anew or not 0 <= now - known[0] < DAY_S:
         known = now, _ask(slurm, path, now, account, qos, known[1] if known else None)
     limits = known[1]
     return replace(
@@ -125,13 +134,10 @@ def _from_cache(path: Path) -> tuple[float, Limits] | None:
     """Read an answer and its time; None where it is missing, torn or of another version of this program."""
     try:
         kept: dict[str, Any] = json.loads(path.read_bytes())
-        read = float(kept.pop("read"))
-        if {field.name: type(getattr(Limits(), field.name)) for field in fields(Limits)}.keys() != kept.keys():
+        read, (major, minor) = float(kept.pop("read")), kept.pop("version")
+        if kept.keys() | {"version"} != {field.name for field in fields(Limits)}:
             return None
-        major, minor = kept.pop("version")
-        limits = Limits(version=(int(major), int(minor)), **kept)
-        whole = (limits.max_array_size, limits.max_job_count, limits.min_job_age_s)
-        return (read, limits) if all(isinstance(number, int) for number in whole) else None
+        return read, Limits(version=(int(major), int(minor)), **kept)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 

@@ -216,11 +216,15 @@ def parse_duration(text: str) -> int | None:
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
-def parse_accounting(text: str) -> list[AccountRow]:
+def parse_accounting(text: str, since: float = 0.0) -> list[AccountRow]:
     r"""Read the rows of `sacct -X -D -n -P --delimiter=\x1f`, times as seconds since 1970.
 
     A row such as `7_[0-5%2]` is told apart into its tasks. Once cancelled it names all tasks that the array ever had,
     so it counts only for those of which no row of their own tells the end.
+
+    Args:
+        text: what sacct printed.
+        since: seconds since 1970; rows submitted before are left out, since ids are used again.
     """
     own: list[AccountRow] = []
     shared: list[AccountRow] = []
@@ -229,6 +233,8 @@ def parse_accounting(text: str) -> list[AccountRow]:
         if len(fields) < len(ACCOUNT_FIELDS):
             continue  # The rest of a comment with a line break.
         job, raw, state, exit_code, nodes, submitted, started, ended, reason, comment = fields[: len(ACCOUNT_FIELDS)]
+        if (_epoch(submitted) or since) < since:
+            continue
         code, _, signal = exit_code.partition(":")
         for name, index in tasks_of_row(job):
             (shared if "[" in job else own).append(

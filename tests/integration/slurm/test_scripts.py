@@ -101,6 +101,13 @@ def test_exit_code_and_retry_of_a_failure(scene: Scene) -> None:
     assert scene.slurm.job_facts(f"{job}_0")["ExitCode"] == "7:0"
 
 
+def test_what_fails_before_the_task_is_a_failure_like_any(scene: Scene) -> None:
+    job = scene.submit("exit 0", site={"prolog": ["false"]}, retries={"failures": 1})
+    scene.over(job, "FAILED")
+    assert scene.ends() == [(1, "requeue", "failed"), (1, "end", "failed")]
+    assert "stopped before its task" in scene.log(job)
+
+
 @pytest.mark.parametrize("code", [2, 4])
 def test_what_no_retry_helps_is_not_retried(scene: Scene, code: int) -> None:
     job = scene.submit(f"exit {code}", retries={"failures": 5})
