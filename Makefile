@@ -19,8 +19,8 @@ $(READY): pyproject.toml
 
 demo: $(READY)
 	$(SEGBATCH) demo demo
-	$(SEGBATCH) submit jobs/demo-train.yaml --wait
-	$(SEGBATCH) submit jobs/demo-predict.yaml --wait --parallel 2
+	$(SEGBATCH) submit jobs/demo-train.yaml --backend local --wait
+	$(SEGBATCH) submit jobs/demo-predict.yaml --backend local --wait --parallel 2
 	@$(SEGBATCH) demo demo --compare runs/demo-predict/latest
 
 test: $(READY)

@@ -92,8 +92,8 @@ class Group:
         lines = {task.cause.line for task in self.tasks if task.cause is not None}
         same = self.cause.line if len(lines) == 1 else f"{self.cause.line}, and others"
         if len(self.tasks) == 1:
-            return f"task {example.name}{where}: {self.cause.kind}: {same}"
-        return f"{len(self.tasks)} tasks: {self.cause.kind}: {same} (such as task {example.name}{where})"
+            return f"task {example.name}{where}: {_told(self.cause.kind, same)}"
+        return f"{len(self.tasks)} tasks: {_told(self.cause.kind, same)} (such as task {example.name}{where})"
 
     def lines(self) -> Iterator[str]:
         """The log's telling lines of one of them, and what to do."""
@@ -102,10 +102,18 @@ class Group:
             yield f"-> {self.cause.next}"
 
 
+def _told(kind: str, line: str) -> str:
+    return line if line.startswith(kind) else f"{kind}: {line}"
+
+
 def groups(status: RunStatus) -> list[Group]:
-    """Group the tasks in trouble by cause, the largest group first."""
+    """Group the tasks in trouble by cause, the largest group first.
+
+    A finishing task that fails because others did is no trouble of its own.
+    """
     found: dict[str, list[TaskStatus]] = {}
-    for task in status.everything():
+    alone = all(task.cause is None for task in status.tasks)
+    for task in status.everything() if alone else status.tasks:
         if task.cause is not None:
             found.setdefault(task.cause.kind, []).append(task)
     by_size = sorted(found.values(), key=lambda tasks: -len(tasks))
@@ -163,7 +171,7 @@ def _table(status: RunStatus, now: float) -> Table:
 def _says(task: TaskStatus, now: float) -> str:
     """What is worth a word about a task."""
     if task.cause is not None:
-        return f"{task.cause.kind}: {task.cause.line}"
+        return _told(task.cause.kind, task.cause.line)
     silent = task.silent(now)
     parts = [
         task.message.partition("\n")[0] if task.state != "running" else "",

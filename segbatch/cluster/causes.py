@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from segbatch.errors import Exit
 from segbatch.runs.task_status import GONE_BEFORE_START, Cause
@@ -62,6 +63,8 @@ class Evidence:
 
 
 _BEGIN = re.compile(r"^--- \S+Z job \S+, task ", re.MULTILINE)
+_FRAME = re.compile(r"^(\d\d:\d\d:\d\d )?--- (\S+Z )?(job |exit )")
+"""What the batch script and the worker print around an attempt, and what is known without."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,8 @@ class Rule:
     """Pattern of a line of the log."""
     when: Callable[[Evidence], bool] = lambda evidence: False
     """Any other condition."""
-    waiting: bool = False
-    """Also for tasks that wait in the queue."""
+    of: Literal["ended", "waiting", "any"] = "ended"
+    """Whether it is about tasks that have ended, or that wait in the queue: SLURM's reason outlives the wait."""
 
 
 RESUME = "segbatch resume {folder}"
@@ -101,7 +104,7 @@ RULES = (
         "it waits for {dependency}, which did not end as it should, so it can never start",
         f"{RESUME} clears it and submits what is missing",
         reason="DependencyNeverSatisfied",
-        waiting=True,
+        of="any",
     ),
     Rule(
         "held",
@@ -109,14 +112,14 @@ RULES = (
         f"{RESUME} releases it",
         reason="launch failed|requeued held|JobHeld|JobHoldMaxRequeue",
         when=lambda evidence: evidence.state in ("REQUEUE_HOLD", "SPECIAL_EXIT"),
-        waiting=True,
+        of="waiting",
     ),
     Rule(
         "cannot be scheduled",
         "SLURM cannot start it as it is: {reason}",
         "change what it asks for in the job or site file, and submit again; segbatch cancel {folder} removes this one",
         reason="BadConstraints|PartitionTimeLimit|PartitionNodeLimit|InvalidAccount|InvalidQOS|AssocGrpMaxSubmit",
-        waiting=True,
+        of="waiting",
     ),
     Rule(
         "stopped",
@@ -267,7 +270,7 @@ def cause(evidence: Evidence) -> Cause | None:
     """
     text = "" if evidence.waits or evidence.code == Exit.INTERRUPTED else evidence.last_attempt
     for rule in RULES:
-        if evidence.waits and not rule.waiting:
+        if rule.of == ("ended" if evidence.waits else "waiting"):
             continue
         found = _pattern(rule.log).search(text) if rule.log and text else None
         if found is not None or _fits(rule, evidence):
@@ -317,7 +320,7 @@ def _excerpt(rule: Rule, text: str) -> tuple[str, ...]:
     """Pick the log's telling lines: those that the rule knows, or else its last words."""
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if _pattern(rule.log).search(line)] if rule.log else []
-    chosen = telling[:EXCERPT_LINES] or [line for line in lines if not _BEGIN.match(line)][-EXCERPT_LINES:]
+    chosen = telling[:EXCERPT_LINES] or [line for line in lines if not _FRAME.match(line)][-EXCERPT_LINES:]
     return tuple(line[:LINE_LENGTH] for line in chosen)
 
 

@@ -54,13 +54,15 @@ class Observer:
             explain: find causes of failure too.
             now: seconds since the epoch.
         """
-        now = time.time() if now is None else now
+        clock, now = now, time.time() if now is None else now
         # Opened anew, since a cut made by another command changes what the tasks of a run are.
         looks = [Look.at(Run(run.paths, run.record), now, explain=explain) for run in runs]
         asking = [look for look in looks if look.askable]
         if asking:
             queue = self._ask_queue(max(look.opened() for look in asking), now)
             for look in asking:
+                # The answer may have taken a while, most of all when there was none.
+                look.now = time.time() if clock is None else clock
                 look.take_queue(queue)
         unclear = [look for look in looks if look.unclear()]
         if unclear:

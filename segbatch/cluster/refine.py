@@ -61,7 +61,8 @@ def with_row(task: TaskStatus, array: Array, row: QueueRow, taken: float, now: f
         job=row.job,
         scheduler=f"{state.name} ({row.reason})" if row.reason and state.phase == "waiting" else state.name,
         expected=row.start if state.phase == "waiting" else "",
-        attempts=max(task.attempts, row.restarts + (state.phase != "waiting")),
+        # What was cancelled while it waited has no node, and was no attempt.
+        attempts=max(task.attempts, row.restarts + (state.phase != "waiting" and bool(row.nodes))),
     )
     if state.phase == "waiting" and fresh:
         return replace(told, state="queued", rate=None), seen
@@ -69,7 +70,7 @@ def with_row(task: TaskStatus, array: Array, row: QueueRow, taken: float, now: f
         left = None if row.time_left_s is None else max(row.time_left_s - int(now - taken), 0)
         message = "" if _inferred(task) else task.message
         return replace(told, state="running", message=message, host=row.nodes or task.host, time_left_s=left), seen
-    if state.phase == "over" and fresh and _open(task):
+    if state.phase == "over" and fresh and (_open(task) or task.message == GONE_BEFORE_START):
         return _ended(told, array, seen, state, row.nodes, now), seen
     return told, seen if state.phase == "over" and not state.good else Sighting()
 
@@ -90,7 +91,7 @@ def with_account(
     last = max(rows, key=lambda row: (row.submitted or 0.0, row.started or 0.0))
     state = last.state
     seen = Sighting(state.name, last.reason, last.exit_code, last.exit_signal, state.by)
-    starts = sum(row.started is not None for row in rows)
+    starts = sum(row.started is not None and bool(row.nodes) for row in rows)
     told = replace(task, scheduler=state.name, attempts=max(task.attempts, starts), host=task.host or last.nodes)
     if state.phase == "over" and (_open(task) or task.message == GONE_BEFORE_START):
         return _ended(told, array, seen, state, last.nodes, now), seen

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -205,6 +206,7 @@ def render_template(name: str, values: dict[str, Any]) -> str:
     return _environment(None).get_template(name).render(values)
 
 
+@cache
 def _environment(own: str | None) -> jinja2.Environment:
     """Templates of the site's own may include and import the built-in parts."""
     folders = [*([Path(own).parent] if own else []), template_folder()]

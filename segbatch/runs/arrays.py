@@ -92,6 +92,8 @@ class Arrays:
     """Whether the newest submission of the run went to SLURM, and not to this machine."""
     finished: int
     """Newest round whose finishing job has started, and thus whose tasks are over; 0 if none has."""
+    finished_at: float
+    """When that job first started."""
     array_of: Mapping[int | str, Array]
     """The newest array that each task is part of."""
 
@@ -112,8 +114,10 @@ def read_arrays(paths: RunPaths) -> Arrays:
     ledger = submissions(paths)
     arrays = [_heard_of(paths, _array(found)) for found in ledger if found.facts.get("backend") == SLURM]
     current = bool(ledger) and ledger[-1].facts.get("backend") == SLURM
-    finished = max((attempt.round for attempt in read_host(paths.task(FINISH))), default=0) if arrays else 0
-    return _in_rounds(paths, arrays, current, finished)
+    starts = [(attempt.round, attempt.started) for attempt in read_host(paths.task(FINISH))] if arrays else []
+    finished = max((number for number, _ in starts), default=0)
+    finished_at = min((started for number, started in starts if number == finished), default=0.0)
+    return _in_rounds(paths, arrays, current, finished, finished_at)
 
 
 def confirmed(paths: RunPaths, arrays: Arrays, jobs: Mapping[str, str]) -> Arrays:
@@ -129,7 +133,7 @@ def confirmed(paths: RunPaths, arrays: Arrays, jobs: Mapping[str, str]) -> Array
         for found in arrays.rounds
         for array in found.arrays
     ]
-    return _in_rounds(paths, every, arrays.current, arrays.finished)
+    return _in_rounds(paths, every, arrays.current, arrays.finished, arrays.finished_at)
 
 
 def _heard_of(paths: RunPaths, array: Array) -> Array:
@@ -144,7 +148,7 @@ def _heard_of(paths: RunPaths, array: Array) -> Array:
     return array
 
 
-def _in_rounds(paths: RunPaths, arrays: Sequence[Array], current: bool, finished: int) -> Arrays:
+def _in_rounds(paths: RunPaths, arrays: Sequence[Array], current: bool, finished: int, finished_at: float) -> Arrays:
     by_round: dict[int, list[Array]] = {}
     array_of: dict[int | str, Array] = {}
     for array in arrays:
@@ -155,7 +159,7 @@ def _in_rounds(paths: RunPaths, arrays: Sequence[Array], current: bool, finished
             array_of[FINISH] = array
         array_of |= dict.fromkeys(array.tasks(), array)
     rounds = [_round(paths, number, tuple(found)) for number, found in sorted(by_round.items())]
-    return Arrays(tuple(rounds), current, finished, array_of)
+    return Arrays(tuple(rounds), current, finished, finished_at, array_of)
 
 
 def _round(paths: RunPaths, number: int, arrays: tuple[Array, ...]) -> Round:

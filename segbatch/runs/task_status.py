@@ -174,6 +174,8 @@ def _on_slurm(
         before = _outcome(latest, inner, over=True) if latest is not None or inner is not None else None
         return _not_started(name, array, arrays, before, now)
     over = name != FINISH and arrays.finished >= (array.round if array is not None else 1)
+    # SLURM may requeue a task at the very moment when it lets the finishing job go.
+    over = over and (latest is None or latest.started <= arrays.finished_at)
     return _outcome(latest if started else None, inner, over=over)
 
 

@@ -269,7 +269,7 @@ class FakeSlurm:
 
     def _sacct(self, arguments: list[str], cwd: Path, reply: dict[str, object]) -> str:
         wanted = arguments[arguments.index("-j") + 1].split(",") if "-j" in arguments else None
-        columns = arguments[arguments.index("-o") + 1].split(",")
+        columns = next(word for word in arguments if word.startswith("--format=")).partition("=")[2].split(",")
         delimiter = next((word.partition("=")[2] for word in arguments if word.startswith("--delimiter=")), "|")
         return accounting_rows([*self.purged, *self.jobs.values()], wanted, columns, delimiter)
 

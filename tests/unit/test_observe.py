@@ -297,3 +297,23 @@ def test_completed_without_a_line_is_a_folder_that_nodes_do_not_see(
     found = look(story, view).tasks[0]
     assert (found.state, found.cause is not None) == ("failed", True)
     assert "wrote nothing" in found.message
+
+
+def test_cancelled_while_it_was_held_is_cancelled(story: Story, view: QueueView, slurm: Answers) -> None:
+    """SLURM's reason outlives the wait; and what never ran was no attempt."""
+    slurm.rows.append(row("100_0", "CANCELLED", reason="JobHeldUser"))
+    story.start(FINISH)
+    found = look(story, view).tasks[0]
+    assert (found.state, found.attempts) == ("killed", 0)
+    assert found.cause is not None
+    assert found.cause.kind == "cancelled"
+
+
+def test_a_task_that_still_runs_while_the_finishing_job_does_is_running(
+    story: Story, view: QueueView, slurm: Answers
+) -> None:
+    """It was requeued at the moment when the finishing job was let go."""
+    story.start(0)
+    story.start(FINISH)
+    slurm.rows.append(row("100_0", "RUNNING", nodes="node2"))
+    assert look(story, view).tasks[0].state == "running"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,6 +127,13 @@ def test_settings_that_are_not_found_are_no_submission(slurm: Slurm, fake: FakeS
     )
     with pytest.raises(SlurmUnavailableError, match="SLURM_CONF"):
         slurm.submit("s.sh", fake.folder)
+
+
+def test_a_hang_over_missing_settings_is_no_submission(fake: FakeSlurm) -> None:
+    sbatch = fake.folder / "fake-slurm-bin" / "sbatch"
+    sbatch.write_text("#!/bin/sh\necho 'sbatch: error: s_p_parse_file: cannot stat file /x/slurm.conf' >&2\nsleep 60\n")
+    with pytest.raises(SlurmUnavailableError, match="SLURM_CONF"):
+        Slurm(fake.environ, timeout_s=0.5).submit("s.sh", fake.folder)
 
 
 def test_no_programs(tmp_path: Path) -> None:
@@ -267,7 +273,10 @@ def test_a_program_that_hangs_is_left_with_all_its_children(fake: FakeSlurm) -> 
         Slurm(fake.environ, timeout_s=0.5).queue()
     assert time.monotonic() - began < 10
     child = Path(f"/proc/{(fake.folder / 'child').read_text().strip()}/stat")
-    assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z"
+    deadline = time.monotonic() + 20
+    while child.exists() and child.read_text().rpartition(")")[2].split()[0] not in "ZX":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 # Changing.
@@ -363,38 +372,3 @@ def test_every_failure_is_one_kind_of_error(slurm: Slurm, fake: FakeSlurm) -> No
             call()
         assert caught.value.words
         assert "\n" not in str(caught.value)
-
-
-# The fake itself, where the rest of the tests rest on it.
-
-
-def test_the_fake_really_runs_scripts(slurm: Slurm, fake: FakeSlurm) -> None:
-    job = submitted(slurm, fake)
-    assert [fake.run(job, index) for index in (0, 3)] == [0, 3]
-    assert (fake.folder / f"{job}_3.log").read_text() == "3\n"
-    assert [(row.index, row.state.name) for row in slurm.queue()] == [
-        (0, "COMPLETED"),
-        (1, "PENDING"),
-        (2, "PENDING"),
-        (3, "FAILED"),
-    ]
-    assert "SLURM_ARRAY_TASK_ID" not in os.environ
-
-
-def test_the_fake_forgets_rows_as_the_real_one_does(slurm: Slurm, fake: FakeSlurm) -> None:
-    job = submitted(slurm, fake)
-    fake.start(job, 0)
-    slurm.cancel([f"{job}_2"])
-    assert [row.job for row in slurm.queue()] == [f"{job}_0", f"{job}_1", f"{job}_3"]
-    slurm.cancel([job], pending_only=True)
-    assert [(row.job, row.index, row.state.name) for row in slurm.queue()] == [
-        (job, None, "CANCELLED"),
-        (f"{job}_0", 0, "RUNNING"),
-    ]
-
-
-def test_the_last_task_keeps_the_arrays_id(slurm: Slurm, fake: FakeSlurm) -> None:
-    job = submitted(slurm, fake)
-    raw = [fake.start(job, index).raw for index in (3, 0, 2, 1)]
-    assert raw[-1] == job
-    assert len(set(raw)) == 4

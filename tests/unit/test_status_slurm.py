@@ -121,6 +121,16 @@ def test_an_open_attempt_is_dead_once_the_finishing_job_has_started(story: Story
     assert "segbatch resume" in found.hint
 
 
+def test_an_attempt_that_began_after_the_finishing_job_is_alive(story: Story) -> None:
+    """It was requeued at the very moment when the finishing job was let go."""
+    story.submit_all()
+    story.start(0)
+    story.wait(9).end(0, 1, "requeue", "failed")
+    story.start(FINISH)
+    story.wait(9).start(0, restart=1)
+    assert states(story)[0] == "running"
+
+
 def test_what_the_finishing_job_found_complete_is_done(story: Story) -> None:
     """A task killed between its last tile and its last line."""
     story.submit_all()

@@ -80,7 +80,8 @@ _UNCLEAR = (
 # Nothing can have been sent.
 _NOBODY = (
     Phrase(
-        "could not establish a configuration source|unable to (process|open) configuration file|parsing error",
+        "could not establish a configuration source|unable to (process|open) configuration file|parsing error|"
+        "cannot stat file",
         "SLURM's own settings were not found or not understood: is SLURM_CONF right, is this a login node?",
     ),
     Phrase(
@@ -178,13 +179,17 @@ def error_of(tried: str, words: str, *, changes: bool) -> SlurmError:
         changes: it would have queued or changed something; then unknown words count as unclear, since the answer may
             have been lost after the deed.
     """
-    if _first(_NOBODY, words):
-        return SlurmUnavailableError(tried, words)
-    if _first(_UNCLEAR, words):
-        return SlurmUnclearError(tried, words) if changes else SlurmUnavailableError(tried, words)
-    if _first(_REFUSED, words):
+    nobody, unclear, refused = (_first(phrases, words) for phrases in (_NOBODY, _UNCLEAR, _REFUSED))
+    if refused and not nobody and not unclear:
         return SlurmRefusedError(tried, words)
-    return SlurmUnclearError(tried, words) if changes else SlurmUnavailableError(tried, words)
+    return lost_answer(tried, words, changes=changes)
+
+
+def lost_answer(tried: str, words: str, *, changes: bool) -> SlurmError:
+    """Tell of a program that gave no answer, with what it had said until then (see `error_of`)."""
+    if changes and not _first(_NOBODY, words):
+        return SlurmUnclearError(tried, words)
+    return SlurmUnavailableError(tried, words)
 
 
 def plain_words(text: str) -> str:

@@ -17,6 +17,7 @@ from segbatch.cluster.slurm.answers import (
     SlurmUnavailableError,
     SlurmUnclearError,
     error_of,
+    lost_answer,
     plain_words,
 )
 from segbatch.cluster.slurm.programs import execute, scrubbed
@@ -135,7 +136,7 @@ class Slurm:
         """Ask the accounting database, for all incarnations of each task.
 
         Args:
-            jobs: ids, of arrays or of tasks (`123_4`); None for all jobs of this user.
+            jobs: ids, of arrays or of tasks (`123_4`); None for all jobs of this user that were started.
             since: seconds since 1970. Rows of jobs submitted before are left out: ids are used again.
 
         Raises:
@@ -144,7 +145,16 @@ class Slurm:
         fields = ",".join(ACCOUNT_FIELDS)
         # An hour of slack: the local time given here is twice the same when daylight saving ends.
         start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(max(since - 3600, 0)))
-        argv = ["sacct", "-X", "-D", "-n", "-P", f"--delimiter={FIELD_END}", "-S", start, "-o", fields]
+        argv = [
+            "sacct",
+            "-X",
+            "-D",
+            "-n",
+            "-P",
+            f"--delimiter={FIELD_END}",
+            f"--starttime={start}",
+            f"--format={fields}",
+        ]
         rows: list[AccountRow] = []
         for which in [["-u", str(os.getuid())]] if jobs is None else [["-j", ",".join(part)] for part in _parts(jobs)]:
             rows += parse_accounting(self._ask([*argv, *which]), int(since))
@@ -325,13 +335,13 @@ class Slurm:
         words = plain_words(outcome.err) or plain_words(outcome.out)
         if outcome.code is None:
             words = "; ".join(filter(None, [f"no answer within {timeout_s:.0f} s", words]))
-            raise (SlurmUnclearError if changes else SlurmUnavailableError)(_tried(argv), words)
+            raise lost_answer(_tried(argv), words, changes=changes)
         raise error_of(_tried(argv), words or f"exit code {outcome.code}", changes=changes)
 
 
 def _tried(argv: Sequence[str]) -> str:
     """Name a call in few words: the program and what it was about, without formats."""
-    shown = [word for word in argv[1:] if word in _TELLING or not (word.startswith("-") or FIELD_END in word)]
+    shown = [word for word in argv[1:] if word in _TELLING or not (word.startswith(("-", "%")) or FIELD_END in word)]
     return " ".join([argv[0], *shown])[:_SHOWN]
 
 

@@ -67,6 +67,7 @@ class AccountRow:
     raw: str
     array: str
     index: int | None
+    """None outside arrays, and where one row stands for all cancelled waiting tasks."""
     state: JobState
     exit_code: int
     """sacct masks it with 0x7f: 137 comes out as 9. Trust zero and non-zero, not the number above 127."""

@@ -222,7 +222,7 @@ class SlurmScheduler:
         live = self.live(run)
         job = live.job_of(task)
         if job is None:
-            return f"{self.start(run, tasks=[task]).arrays[0]}_{task % self.limits().max_array_size}"
+            return self.start(run, tasks=[task]).arrays[0]
         state = next(row.state for row in live.rows if row.job == job)
         if state.phase == "running":
             self.slurm.requeue(job)
@@ -270,9 +270,15 @@ class SlurmScheduler:
         )
 
     def _send_finish(self, sender: Sender, order: Order, arrays: Sequence[str], live: Live) -> str:
-        """Submit the job that merges and reports when all arrays have ended, however they ended."""
-        if live.finishing():
-            self.slurm.cancel(live.finishing())
+        """Submit the job that merges and reports when all arrays have ended, however they ended.
+
+        One that waits for all of them already is left as it is: other runs may wait for it.
+        """
+        waiting = live.finishing()
+        if waiting and set(arrays) == set(live.arrays()):
+            return waiting[-1]
+        if waiting:
+            self.slurm.cancel(waiting)
         after = f"afterany:{':'.join(arrays)}" if arrays else ""
         try:
             return sender.send(replace(order, role="finish", after=after))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from segbatch.cluster.render import Order, comment
-from segbatch.cluster.slurm.client import Slurm, SlurmRefusedError, SlurmUnclearError
+from segbatch.cluster.slurm.client import Slurm, SlurmRefusedError, SlurmUnavailableError, SlurmUnclearError
 from segbatch.cluster.slurm.queue import QueueView
 from segbatch.runs import ledger
 from segbatch.runs.files import write_text
@@ -42,6 +42,7 @@ class Sender:
 
         Raises:
             SlurmRefusedError: SLURM said no; nothing was queued.
+            SlurmUnavailableError: there is nobody to ask; nothing was queued.
             SlurmUnclearError: SLURM did not answer and the job is not in the queue (yet); the ledger says `uncertain`.
         """
         order = replace(order, token=secrets.token_hex(8))
@@ -61,7 +62,7 @@ class Sender:
         )
         try:
             job, cluster = self.slurm.submit(script, self.run.paths.folder)
-        except SlurmRefusedError as error:
+        except (SlurmRefusedError, SlurmUnavailableError) as error:
             ledger.record(self.run.paths, order.token, "refused", words=error.words)
             raise
         except SlurmUnclearError as error:

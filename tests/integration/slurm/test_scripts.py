@@ -21,6 +21,7 @@ trap 'stop USR1' USR1
 trap 'stop TERM' TERM
 attempt=$(( $(cat "$run/attempts-$task" 2>/dev/null || echo 0) + 1 ))
 echo "$attempt" >"$run/attempts-$task"
+echo '{}' >>"$run/tasks/$task/attempts.jsonl"
 hang() { while :; do sleep 0.1; done; }
 """
 
@@ -159,6 +160,14 @@ def test_a_cancelled_job_stays_cancelled(scene: Scene) -> None:
     scene.slurm.run("scancel", job)
     scene.over(job, "CANCELLED")
     assert (scene.folder / "told-0").read_text().startswith("told TERM")
+    assert scene.requeues() == []
+
+
+def test_a_job_cancelled_while_it_prepares_stays_cancelled(scene: Scene) -> None:
+    job = scene.submit("exit 0", site={"prolog": [': >"$RUN/here"', "sleep 60"]}, retries={"failures": 3})
+    scene.slurm.wait_for((scene.folder / "here").exists, 60, "the prolog")
+    scene.slurm.run("scancel", job)
+    scene.over(job, "CANCELLED")
     assert scene.requeues() == []
 
 

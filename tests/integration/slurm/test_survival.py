@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def slowly(user: User, **site: object) -> None:
 def test_undisturbed_equals_the_local_backend(user: User, archive: Path, undisturbed: dict[str, bytes]) -> None:
     user.predict(archive)
     said = user.type("submit", "night.yaml", "--backend", "slurm", "--wait")
-    assert "24 done, 0 rejected, 0 missing" in said
+    assert f"{TILES} done, 0 rejected, 0 missing" in said
     assert user.outputs("night") == undisturbed
     assert len(undisturbed) == TILES + 4
 
@@ -174,3 +175,19 @@ def test_a_bad_node_does_not_eat_the_retries(user: User, archive: Path, undistur
     assert (found["state"], found["done"]) == ("done", TILES)
     assert user.outputs("night") == undisturbed
     assert {task["host"] for task in found["tasks"]} == {"node2"}
+
+
+def test_the_demo_jobs_give_the_same_as_on_this_machine(user: User, repo: Path) -> None:
+    shutil.copytree(repo / "jobs", user.folder / "jobs")
+    user.type("demo", "demo", "--scenes", "3", "--archive-scenes", "1")
+    small = ("--set", "resources.memory=1500")
+    train = ("submit", "jobs/demo-train.yaml", "--set", "train.epochs=1", *small)
+    user.type(*train, "--backend", "slurm", "--wait")
+    history = (user.run("demo-train").paths.training / "history.csv").read_text().splitlines()
+    predict = ("submit", "jobs/demo-predict.yaml", *small, "--wait")
+    user.type(*predict, "--backend", "slurm")
+    on_slurm = user.outputs("demo-predict")
+    user.type(*predict, "--backend", "local")
+    assert user.outputs("demo-predict") == on_slurm
+    assert len(on_slurm) == 16 + 4
+    assert len(history) == 2

@@ -16,7 +16,7 @@ from segbatch.runs.run import Run, find_run
 from tests.support.slurm_cluster import SlurmCluster
 from tests.support.worlds import outputs, write_job
 
-TILES = 24
+TILES = 48
 BATCH = 2
 LABELS = {
     "name": "two",
@@ -58,7 +58,7 @@ class User:
 
     def evaluate(self, archive: Path, name: str = "score", **sections: Any) -> Path:
         """Write an evaluate job, whose tasks need no TensorFlow."""
-        data = {"root": str(archive), "images": "images", "masks": "masks", "predictions": {"folder": "masks"}}
+        data = {"root": str(archive), "images": "images", "masks": "masks", "predictions": {"folder": "predicted"}}
         resources = {"memory": 300, "cpus": 1, "time": 10}
         return write_job(
             self.folder / f"{name}.yaml", kind="evaluate", labels=LABELS, data=data, resources=resources, **sections
@@ -89,12 +89,15 @@ class User:
         return find_run(name, self.folder / "runs")
 
     def over(self, name: str, timeout: float = 120) -> dict[str, Any]:
-        """Wait until the finishing task of a run has ended, and return the run's status."""
-        path = self.run(name).paths.task("finish").attempts
-        self.slurm.wait_for(
-            lambda: path.exists() and '"code"' in path.read_text().splitlines()[-1], timeout, f"the end of {name}"
-        )
-        return self.status(name)
+        """Wait until a run is over, and return its status."""
+        found: dict[str, Any] = {}
+
+        def ended() -> bool:
+            found.update(self.status(name))
+            return found["state"] not in ("queued", "running", "pending")
+
+        self.slurm.wait_for(ended, timeout, f"the end of {name}")
+        return found
 
     def begun(self, name: str, tasks: int = 1, rows: int = 1) -> None:
         """Wait until so many tasks of a run have journalled so many tiles."""
