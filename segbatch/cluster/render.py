@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -194,11 +194,6 @@ def render_script(job: Job, site: Site, order: Order) -> str:
     except jinja2.TemplateError as error:
         line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
         raise InputError(f"templates.{name}: {own or name}{line}: the template cannot be used: {error}") from error
-
-
-def render_probe(values: Mapping[str, Any]) -> str:
-    """Render the batch script by which `segbatch doctor` looks at a node."""
-    return _environment(None).get_template("probe.sh.j2").render(values)
 
 
 def render_template(name: str, values: dict[str, Any]) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from segbatch.cluster.doctor.finding import Finding
+from segbatch.cluster.doctor.finding import Finding, State
 from segbatch.cluster.doctor.slurm_facts import SlurmFacts, Table
+from segbatch.cluster.slurm.client import SlurmUnavailableError
 from segbatch.cluster.slurm.rows import Partition
 from segbatch.spec.problems import did_you_mean
 from segbatch.spec.site import Site
@@ -182,8 +183,18 @@ def _accepted(facts: SlurmFacts) -> Iterator[Finding]:
         words = facts.accepted.value or "SLURM would take it"
         yield Finding("site", "trial job", "ok", words, "can submit with this site file")
     elif facts.accepted.trouble:
-        consequence = "cannot submit with this site file: correct what is named"
-        yield Finding("site", "trial job", "bad", facts.accepted.trouble, consequence)
+        yield _refused(facts.accepted.trouble)
+
+
+def _refused(trouble: str) -> Finding:
+    """Judge a refusal. sbatch refuses a trial for want of nodes that are up, where a real job would wait."""
+    state: State = "bad"
+    consequence = "cannot submit with this site file until what is named is put right"
+    if "node configuration is not available" in trouble:
+        state, consequence = "warn", "can submit jobs that wait: no node that is up could take this one"
+    elif SlurmUnavailableError.outcome in trouble:
+        state, consequence = "warn", "does not know whether SLURM takes its jobs"
+    return Finding("site", "trial job", state, trouble, consequence)
 
 
 def _wrong(key: str, name: str, kind: str, there: Collection[str], *, binding: bool = True) -> Finding:

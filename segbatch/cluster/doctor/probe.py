@@ -28,6 +28,8 @@ from segbatch.spec.site import Site
 TICK_S = 0.2
 QUICK_TICK_S = 0.05
 """Pause between looks while a file's way is measured."""
+END_S = 0.5
+"""Pause in which a script that has told all comes to its end, so that its job does not count as cancelled."""
 GRACE_S = 10.0
 """Seconds in which the files of a job that has ended must appear here."""
 LOST_S = 15.0
@@ -72,12 +74,11 @@ def send_probe(slurm: Slurm, view: QueueView, site: Site, probe: Probe, progress
         slurm: programs of the cluster.
         view: the queue, asked no more often than the site wants.
         site: whose options the job gets.
-        probe: what to send; the folder of its folder is made for the time being where it is not there.
+        probe: what to send; the folder of runs is made where it is not there.
         progress: told in words how far it is.
     """
     began = time.monotonic()
     sent = _Sent(slurm, view, probe, progress)
-    made = [folder for folder in probe.folder.parents if not folder.exists()]
     try:
         with _stop_signals():
             probe.folder.mkdir(parents=True)
@@ -90,9 +91,6 @@ def send_probe(slurm: Slurm, view: QueueView, site: Site, probe: Probe, progress
     with _undisturbed():
         left = sent.remove()
         shutil.rmtree(probe.folder, ignore_errors=True)
-        for folder in made:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
     return replace(report, waited_s=time.monotonic() - began, left_behind=left)
 
 
@@ -125,10 +123,14 @@ class _Sent:
             self.job, _ = self.slurm.submit(SCRIPT, self.probe.folder)
         except SlurmUnclearError:
             self.progress("sbatch did not answer: looking for the job")
+        except SlurmError:
+            self.tried = None  # Nothing was queued.
+            raise
         while True:
             names = set(os.listdir(self.probe.folder))
             self._answer(names)
             if "facts" in names:
+                time.sleep(END_S)
                 return self.report("told")
             self._look()
             if self.over_since is not None and time.monotonic() - self.over_since > GRACE_S:
@@ -167,7 +169,7 @@ class _Sent:
         if self.said_hello:
             return f"job {self.job} looks at {self.row.nodes if self.row and self.row.nodes else 'its node'}"
         if self.row is not None and self.row.state.phase == "waiting":
-            return f"job {self.job} waits in the queue ({self.row.reason or 'no reason given'})"
+            return f"job {self.job} waits in the queue" + (f" ({self.row.reason})" if self.row.reason else "")
         if self.row is not None and self.row.state.phase == "running":
             return f"job {self.job} runs on {self.row.nodes}; nothing of it is to be seen here yet"
         return f"job {self.job or '(its number is not known yet)'} was submitted"
@@ -199,11 +201,12 @@ class _Sent:
             return ""
         try:
             if not self.job:
-                # Its sbatch was refused, or its answer was lost: then its comment tells.
+                # The answer of sbatch was lost.
                 rows = self.slurm.queue()
                 self.job = next((row.array for row in rows if row.comment == comment(self.probe.token)), "")
-            if self.job:
-                self.slurm.cancel([self.job])
+            if not self.job:
+                return "sbatch did not answer; should its job still appear, it ends by itself"
+            self.slurm.cancel([self.job])
         except SlurmError as error:
             return f"job {self.job or comment(self.probe.token)}: {error}"
         return ""

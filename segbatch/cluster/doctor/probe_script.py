@@ -10,7 +10,7 @@ from segbatch.cluster.doctor.containers import PROGRAMS
 from segbatch.cluster.doctor.interpreter import SCRIPT as PYTHON_SCRIPT
 from segbatch.cluster.doctor.interpreter import tasks_python
 from segbatch.cluster.doctor.partitions import gpus_of, task_partitions
-from segbatch.cluster.render import Order, directives, render_probe
+from segbatch.cluster.render import Order, directives, render_template
 from segbatch.cluster.slurm.rows import Partition
 from segbatch.runs.files import write_text
 from segbatch.spec.job import KINDS
@@ -63,7 +63,8 @@ def probe_text(probe: Probe, site: Site) -> str:
     options["deadline"] = f"now+{int(probe.timeout_s) + 60 * MINUTES + LEFT_S}"
     gpus = [f"--{name}={options[name]}" for name in _GPU_OPTIONS if probe.gpus and name in options]
     runtime = site.container.runtime if site.container else "none"
-    return render_probe(
+    return render_template(
+        "probe.sh.j2",
         {
             "directives": options,
             "site": site,
@@ -75,7 +76,7 @@ def probe_text(probe: Probe, site: Site) -> str:
             "steps": ["--nodes=1", "--ntasks=1", "--cpus-per-task=1", *gpus],
             "scratch": site.scratch or "${TMPDIR:-/tmp}",
             "python": tasks_python(site, "slurm") if runtime == "none" else "",
-        }
+        },
     )
 
 

@@ -15,10 +15,11 @@ from segbatch.cluster.slurm.limits import Limits, read_limits
 from segbatch.cluster.slurm.rows import Partition
 from segbatch.spec.site import Site
 
-NEEDED = ("sbatch", "squeue", "scontrol", "scancel", "srun")
+NEEDED = ("sbatch", "squeue", "scontrol", "scancel")
 USEFUL: Mapping[str, str] = {
     "sacct": "cannot ask the accounting why ended tasks ended",
     "sinfo": "cannot list partitions here",
+    "srun": "cannot see which container runtimes SLURM has; tasks need it on nodes, where --deep looks",
     "sacctmgr": "cannot read the limits of accounts, nor check `account` and `qos`",
 }
 """Programs that tasks do without, and what is lost."""
