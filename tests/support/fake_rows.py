@@ -48,6 +48,17 @@ def queue_rows(jobs: Iterable[FakeJob], pattern: str) -> str:
     return "".join("".join(show(task) + suffix for show, suffix in parts) + "\n" for task in rows)
 
 
+def state_rows(jobs: Iterable[FakeJob]) -> str:
+    """Answer `squeue -h --only-job-state --format=%i=%T`: waiting tasks of an array stand in one row."""
+    lines = []
+    for job in jobs:
+        waiting = [task for task in _listed(job) if task.state == "PENDING" and task.index is not None]
+        if waiting:
+            lines.append(f"{job.id}_[{','.join(str(task.index) for task in waiting)}]=PENDING")
+        lines += [f"{task.name}={task.state}" for task in _listed(job) if task not in waiting]
+    return "".join(f"{line}\n" for line in lines)
+
+
 def queue_json(jobs: Iterable[FakeJob], version: str) -> str:
     """Answer `squeue --json` in the shape of 22.05 or 24.11, with another user's job in front."""
     of = _json_22_05 if version == "22.05" else _json_24_11

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from tests.support.fake_jobs import FakeJob, FakeTask, numbers, script_options
-from tests.support.fake_rows import accounting_rows, job_line, queue_json, queue_rows
+from tests.support.fake_rows import accounting_rows, job_line, queue_json, queue_rows, state_rows
 
 PROGRAMS = ("sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo", "sacctmgr")
 CONNECT_FAILURE = "Unable to contact slurm controller (connect failure)"
@@ -43,6 +43,10 @@ sys.stdout.flush(), sys.stderr.flush()
 time.sleep(answer["sleep"])
 sys.exit(answer["code"])
 """
+
+
+def numbers_of_version(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
 
 
 class Refused(Exception):  # noqa: N818 - what SLURM says, not a fault
@@ -263,6 +267,12 @@ class FakeSlurm:
             return "Welcome to the cluster!\n{]\n"
         if "--json" in arguments:
             return queue_json(list(self.jobs.values()), self.squeue.removeprefix("json "))
+        if "--only-job-state" in arguments:
+            if numbers_of_version(self.version) < (24, 5):
+                raise Refused("squeue: unrecognized option '--only-job-state'")
+            self.calls["squeue --only-job-state"] += 1
+            wanted = next(word for word in arguments if word.startswith("--jobs=")).partition("=")[2].split(",")
+            return state_rows([job for name, job in self.jobs.items() if name in wanted])
         if self.squeue != "text":
             raise Refused("squeue: error: Invalid job format specification: exit_code")
         return queue_rows(list(self.jobs.values()), arguments[arguments.index("-O") + 1])

@@ -43,6 +43,9 @@ class Answers(Slurm):
         self._ask("sacct")
         return [row for row in self.accounts if row.array in (jobs or ())]
 
+    def version(self) -> tuple[int, int]:
+        return 22, 5
+
     def _ask(self, program: str) -> None:
         self.asked.append(program)
         if program in self.down:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from segbatch.cluster.slurm.client import Slurm
-from segbatch.cluster.slurm.queue import QueueView
+from segbatch.cluster.slurm.queue import FULL_EVERY, QueueView
 from tests.support.fake_slurm import FakeSlurm
 
 SCRIPT = "#!/bin/bash\n#SBATCH --array=0-2\n#SBATCH --comment=segbatch:abc\n"
@@ -146,3 +146,45 @@ def test_unknown_states_pass_through_the_cache(fake: FakeSlurm) -> None:
     view(fake).rows()
     row = view(fake).rows().rows[0]
     assert (row.state.name, row.state.phase) == ("WEIRD_NEW_STATE", "unknown")
+
+
+def test_a_watcher_of_a_new_slurm_asks_for_states_alone_until_one_changes(fake: FakeSlurm) -> None:
+    fake.version = "24.11.5"
+    watcher = view(fake, 1e-6)
+    first = watcher.rows()
+    again = watcher.rows()
+    assert again.rows == first.rows
+    assert again.taken > first.taken
+    assert fake.calls["squeue --only-job-state"] == 1
+    fake.start("101", 0)
+    assert watcher.rows().rows[0].state.phase == "running"
+    whole = fake.calls["squeue"] - fake.calls["squeue --only-job-state"]
+    assert whole == 2
+
+
+def test_reasons_are_asked_for_now_and_then_though_no_state_changes(fake: FakeSlurm) -> None:
+    fake.version = "24.11.5"
+    watcher = view(fake, 1e-6)
+    watcher.rows()
+    for task in fake.jobs["101"].tasks.values():
+        task.reason = "Resources"
+    seen = [watcher.rows().rows[0].reason for _ in range(FULL_EVERY)]
+    assert seen[0] != "Resources"
+    assert seen[-1] == "Resources"
+
+
+def test_a_new_submission_is_seen_though_nothing_else_changes(fake: FakeSlurm, tmp_path: Path) -> None:
+    fake.version = "24.11.5"
+    watcher = view(fake, 1e-6)
+    watcher.rows()
+    now = time.time()
+    Slurm(fake.environ).submit("s.sh", tmp_path)
+    assert len(watcher.rows(not_before=now).rows) == 6
+
+
+def test_an_old_slurm_is_never_asked_what_it_does_not_know(fake: FakeSlurm) -> None:
+    watcher = view(fake, 1e-6)
+    for _ in range(3):
+        assert len(watcher.rows().rows) == 3
+    assert fake.calls["squeue"] == 3
+    assert fake.calls["squeue --only-job-state"] == 0

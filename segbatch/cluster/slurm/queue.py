@@ -20,6 +20,10 @@ LONGEST = 10
 """A watcher's longest wait, in multiples of the shortest."""
 OLDEST_S = 600.0
 """Age in seconds at which rows say too little to be shown for want of newer ones."""
+ONLY_STATES = (24, 5)
+"""Version whose squeue can ask for states alone."""
+FULL_EVERY = 6
+"""One question of so many asks for everything: reasons and expected starts change while states do not."""
 _STATE = [field.name for field in fields(QueueRow)].index("state")
 _COLUMNS = [field.name for field in fields(QueueRow)] + [field.name for field in fields(JobState)]
 
@@ -54,6 +58,8 @@ class QueueView:
         self._wait = min_seconds
         self._last: Snapshot | None = None
         self._asked = 0.0
+        self._since_full = 0
+        self._only_states: bool | None = None
 
     def rows(self, *, not_before: float = 0.0) -> Snapshot:
         """Return this user's jobs, asking SLURM only where the last answer is too old.
@@ -70,6 +76,10 @@ class QueueView:
         if known.trouble and self._fresh(self._asked, not_before, now):
             return known  # It could not be asked a moment ago.
         self._asked = now
+        if known.taken >= not_before and self._unchanged(known):
+            self._last = replace(known, taken=now)
+            self._keep(self._last)
+            return self._last
         try:
             self._last = Snapshot(self.slurm.queue(), now)
         except SlurmError as error:
@@ -83,6 +93,26 @@ class QueueView:
         """Seconds that a watcher should wait before it looks again: longer each time, up to a bound."""
         wait, self._wait = self._wait, min(self._wait * GROWTH, self.min_seconds * LONGEST)
         return wait
+
+    def _unchanged(self, known: Snapshot) -> bool:
+        """Ask, where SLURM can be asked so, whether all jobs that were live are in the state they were in."""
+        live = {row.array for row in known.rows if row.state.phase != "over"}
+        # One that looks once gains nothing by it: it is for those that look again and again.
+        if known is not self._last or known.trouble or not live or self._since_full + 1 >= FULL_EVERY:
+            self._since_full = 0
+            return False
+        try:
+            if self._only_states is None:
+                self._only_states = self.slurm.version() >= ONLY_STATES
+            if not self._only_states:
+                return False
+            states = self.slurm.states(sorted(live))
+        except SlurmError:
+            self._only_states = False
+            return False
+        same = states == {row.job: row.state.name for row in known.rows if row.array in live}
+        self._since_full = self._since_full + 1 if same else 0
+        return same
 
     def _fresh(self, taken: float, not_before: float, now: float) -> bool:
         # An answer from the future comes from a host with another clock.
