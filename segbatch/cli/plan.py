@@ -93,9 +93,18 @@ def _rows(planned: Plan, site: Site, backend: Backend) -> Iterator[tuple[str, st
         yield from _slurm_rows(planned, site)
     else:
         yield "where", "this machine"
+    yield from _container_rows(planned, site, folder)
     yield "run", str(folder)
     yield "logs", str(folder / "logs")
     yield from _products(planned, folder).items()
+
+
+def _container_rows(planned: Plan, site: Site, folder: Path) -> Iterator[tuple[str, str]]:
+    from segbatch.cluster.containers.inside import inside_of_plan, rows
+
+    inside = inside_of_plan(planned, site)
+    if inside is not None:
+        yield from rows(inside, folder)
 
 
 def _products(planned: Plan, folder: Path) -> dict[str, str]:
@@ -150,11 +159,13 @@ def _orders(planned: Plan, most: int) -> list[Order]:
 
 
 def _scripts(planned: Plan, site: Site, most: int | None = None) -> Iterator[tuple[Order, str]]:
+    from segbatch.cluster.containers.inside import inside_of_plan
     from segbatch.cluster.render import render_script
 
+    inside = inside_of_plan(planned, site)
     limit = most or site.limits.max_array_size or max(planned.tasks, 1)
     for order in _orders(planned, limit):
-        yield order, render_script(planned.job, site, order)
+        yield order, render_script(planned.job, site, order, inside)
 
 
 def _test(planned: Plan, site: Site) -> int:
@@ -162,14 +173,16 @@ def _test(planned: Plan, site: Site) -> int:
     from dataclasses import replace
 
     from segbatch.cluster.backend import slurm_scheduler
+    from segbatch.cluster.containers.inside import inside_of_plan
     from segbatch.cluster.render import render_script
 
     scheduler = slurm_scheduler(site)
     scheduler.check(planned.tasks)
+    inside = inside_of_plan(planned, site)
     with tempfile.TemporaryDirectory() as folder:
         for order in _orders(planned, scheduler.limits().max_array_size):
             path = Path(folder, "script.sbatch")
-            path.write_text(render_script(planned.job, site, replace(order, after="")), encoding="utf-8")
+            path.write_text(render_script(planned.job, site, replace(order, after=""), inside), encoding="utf-8")
             said = scheduler.slurm.test_only(path.name, Path(folder))
             what = "finish" if order.finish else f"tasks {order.indexes}"
             click.echo(f"{what}: {said}")

@@ -46,10 +46,14 @@ def report(run: str, runs_root: Path | None, site: Path | None, rebuild: bool, a
 
 
 def _rebuild(run: Run) -> int:
-    from segbatch.cluster.local import worker_command
+    from segbatch.cluster.containers.inside import inside_of_run
+    from segbatch.cluster.local import site_of, worker_command
     from segbatch.runs.layout import FINISH
 
-    return subprocess.run(worker_command(run, FINISH), stdout=sys.stderr, check=False).returncode
+    inside = inside_of_run(run, site_of(run))
+    if inside is not None and inside.runtime.part_of_slurm:
+        inside = None
+    return subprocess.run(worker_command(run, FINISH, inside), stdout=sys.stderr, check=False).returncode
 
 
 def print_scores(run: Run) -> None:

@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 @backend_option
 @parallel_option
 @wait_option
-@click.option("--force", is_flag=True, help="Go on although it cannot be asked whether the run is still at work.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Go on although it cannot be asked whether the run is still at work, or in another container image.",
+)
 @click.option("--tasks", type=click.IntRange(min=1), help="Cut what is missing into so many tasks; not for train runs.")
 def resume(
     run: str,
@@ -52,6 +56,7 @@ def resume(
     segbatch resume demo-predict --tasks 8 --parallel 2
     """
     from segbatch.cluster.backend import backend_of, slurm_scheduler
+    from segbatch.cluster.containers.check import check_run
     from segbatch.runs.outputs import unfinished
     from segbatch.runs.status import run_status
 
@@ -75,6 +80,7 @@ def resume(
     if state.state == "done" and not unfinished(opened):
         click.echo(f"{opened.label} is done already; nothing to resume")
         return state.code or 0
+    check_run(opened, found_site, where, force=force)
     if where == "local" or scheduler is None:
         return start_here(opened, found_site, parallel=parallel, wait=wait, force=force)
     _refuse_local(opened, force)

@@ -29,13 +29,13 @@ def start_here(run: Run, site: Site, *, parallel: int | None, wait: bool, force:
 
     together = _at_once(run, parallel, site)
     if not wait:
-        LocalScheduler(together, force).submit(run)
+        LocalScheduler(together, force, site).submit(run)
         click.echo(f"watch it with: segbatch status {run.paths.folder} --watch")
         return 0
     from segbatch.cli.display import live_progress
 
     with live_progress(run) as tick:
-        LocalRunner(run, together, on_tick=tick, force=force).execute()
+        LocalRunner(run, together, on_tick=tick, force=force, site=site).execute()
     return _outcome(run)
 
 

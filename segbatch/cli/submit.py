@@ -71,16 +71,18 @@ def submit(
         return 0
     if chosen == "slurm":
         return _submit_to_slurm(planned, found_site, _dependency(after, runs_root, found_site, site), hold, wait)
-    run = _create(planned)
+    run = _create(planned, found_site, chosen)
     return start_here(run, found_site, parallel=parallel, wait=wait)
 
 
-def _create(planned: Plan) -> Run:
+def _create(planned: Plan, site: Site, backend: str) -> Run:
+    from segbatch.cluster.containers.check import check_plan
     from segbatch.runs.plan import create_run
 
+    image = check_plan(planned, site, backend)
     if planned.left_out:
         click.echo(f"left out: {planned.left_out}; `segbatch check` shows them", err=True)
-    run = create_run(planned)
+    run = create_run(planned, image=image)
     click.echo(f"run     {run.label}")
     click.echo(f"folder  {run.paths.folder}")
     return run
@@ -91,7 +93,7 @@ def _submit_to_slurm(planned: Plan, site: Site, after: str, hold: bool, wait: bo
 
     scheduler = slurm_scheduler(site)
     scheduler.check(planned.tasks)
-    run = _create(planned)
+    run = _create(planned, site, "slurm")
     return start_on_slurm(run, scheduler, lambda: scheduler.start(run, hold=hold, after=after), wait=wait)
 
 

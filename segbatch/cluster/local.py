@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from segbatch.errors import Exit, SegbatchError
+from segbatch.cluster.containers.inside import Inside, inside_of_run
+from segbatch.errors import Exit, InputError, SegbatchError
 from segbatch.runs import ledger
 from segbatch.runs.attempts import read_attempts
 from segbatch.runs.layout import FINISH
@@ -23,17 +24,35 @@ from segbatch.runs.outputs import unfinished
 from segbatch.runs.process import process_identity
 from segbatch.runs.run import Run, open_run
 from segbatch.runs.status import runner_alive, task_status
+from segbatch.spec.site import Site
 
 TICK_S = 0.5
 WORST_FIRST = (Exit.FAILED, Exit.BAD_INPUT, Exit.TOO_MANY_REJECTED, Exit.INTERRUPTED)
+_SITE = "--site="
+"""Option of the background runner: what of the site it needs, as JSON."""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def worker_command(run: Run, task: int | str) -> list[str]:
-    """Command line of one task."""
-    which = ["--finish"] if task == FINISH else ["--task", str(task)]
+def worker_command(run: Run, task: int | str, inside: Inside | None) -> list[str]:
+    """Command line of one task, in a container or outside.
+
+    Raises:
+        InputError: the runtime is part of SLURM, or cannot be told a path.
+    """
+    finish = task == FINISH
+    which = ["--finish"] if finish else ["--task", str(task)]
     # -P: a file in the user's folder must not stand in for a module of that name.
-    return [sys.executable, "-P", "-m", "segbatch.worker", str(run.paths.folder), *which]
+    argv = [sys.executable, "-P", "-m", "segbatch.worker"]
+    if inside is not None:
+        if inside.runtime.part_of_slurm:
+            raise InputError(f"container.runtime: {inside.runtime.name} is part of SLURM and cannot run here.")
+        argv = list(inside.launch(run.paths.folder, finish=finish).argv)
+    return [*argv, str(run.paths.folder), *which]
+
+
+def site_of(run: Run) -> Site:
+    """Return the site as it was when the run was submitted."""
+    return Site.model_validate(run.record.site)
 
 
 @dataclass
@@ -48,6 +67,9 @@ class LocalRunner:
     on_tick: Callable[[], object] = lambda: None
     force: bool = False
     """Start although a process on another machine, which cannot be asked, may still be at it."""
+    site: Site | None = None
+    """Says what container tasks run in, where the job does not; by default the site that the run was submitted to."""
+    _inside: Inside | None = None
     _stops: int = 0
     _children: set[subprocess.Popen[bytes]] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -55,6 +77,7 @@ class LocalRunner:
     def execute(self) -> int:
         """Run all tasks that are not done and return the run's exit code; the ledger tells start and end."""
         refuse_busy(self.run, force=self.force)
+        self._inside = inside_of_run(self.run, self.site or site_of(self.run))
         token = secrets.token_hex(8)
         code = int(Exit.FAILED)
         with self._stop_signals():
@@ -106,7 +129,7 @@ class LocalRunner:
         log = self.run.paths.log(task)
         with log.open("ab") as output:
             child = subprocess.Popen(
-                worker_command(self.run, task),
+                worker_command(self.run, task, self._inside),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -121,6 +144,9 @@ class LocalRunner:
             finally:
                 with self._lock:
                     self._children.discard(child)
+        if code < 0 and self._inside is not None:
+            # The program that started the container was killed; the task itself may not have been its child.
+            kill_task(self.run, task)
         return code if code >= 0 else int(Exit.FAILED)
 
     @contextmanager
@@ -149,6 +175,8 @@ class LocalScheduler:
 
     parallel: int = 1
     force: bool = False
+    site: Site | None = None
+    """Says what container tasks run in; see `LocalRunner`."""
     name: str = "local"
 
     def submit(self, run: Run) -> None:
@@ -156,6 +184,8 @@ class LocalScheduler:
         refuse_running(run, force=self.force)
         command = [sys.executable, "-P", "-m", "segbatch.cluster.local", str(run.paths.folder), str(self.parallel)]
         command += ["--force"] if self.force else []
+        if self.site is not None:
+            command.append(_SITE + self.site.model_dump_json(include={"container"}, exclude_unset=True))
         before = len(ledger.submissions(run.paths))
         with run.paths.log("runner").open("ab") as output:
             child = subprocess.Popen(
@@ -183,9 +213,19 @@ class LocalScheduler:
     def _signal_tasks(self, run: Run, number: signal.Signals) -> bool:
         found = False
         for task in (*run.tasks, FINISH):
-            if task_status(run, task).state == "running":
-                found |= _signal(int(read_attempts(run.paths.task(task))[-1].start["pid"]), number)
+            found |= _signal_task(run, task, number)
         return found
+
+
+def kill_task(run: Run, task: int | str) -> bool:
+    """Kill the process of a task on this machine, if it runs."""
+    return _signal_task(run, task, signal.SIGKILL)
+
+
+def _signal_task(run: Run, task: int | str, number: signal.Signals) -> bool:
+    if task_status(run, task).state != "running":
+        return False
+    return _signal(int(read_attempts(run.paths.task(task))[-1].start["pid"]), number)
 
 
 def refuse_running(run: Run, *, force: bool = False) -> None:
@@ -237,8 +277,10 @@ def _signal(pid: int, number: signal.Signals) -> bool:
 def main(arguments: list[str]) -> int:
     """Entry of the background runner: run folder and number of tasks at once."""
     folder, parallel, *rest = arguments
+    said = next((word.removeprefix(_SITE) for word in rest if word.startswith(_SITE)), None)
+    site = Site.model_validate_json(said) if said is not None else None
     try:
-        return LocalRunner(open_run(Path(folder)), int(parallel), force=rest == ["--force"]).execute()
+        return LocalRunner(open_run(Path(folder)), int(parallel), force="--force" in rest, site=site).execute()
     except SegbatchError as error:
         print(error, file=sys.stderr, flush=True)
         return int(error.exit_code)

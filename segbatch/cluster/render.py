@@ -14,6 +14,8 @@ from typing import Any, Literal
 import jinja2
 
 import segbatch
+from segbatch.cluster.containers.inside import Inside
+from segbatch.cluster.containers.launch import Launch, shell_word
 from segbatch.errors import Exit, InputError
 from segbatch.spec.job import Job, PredictJob
 from segbatch.spec.site import Site
@@ -156,15 +158,21 @@ def worker_argv(site: Site) -> list[str]:
     return [site.python or sys.executable, "-P", "-m", "segbatch.worker"]
 
 
-def render_script(job: Job, site: Site, order: Order) -> str:
+def render_script(job: Job, site: Site, order: Order, inside: Inside | None = None) -> str:
     """Render the batch script of an order.
+
+    Args:
+        job: the job.
+        site: the cluster.
+        order: what is asked for.
+        inside: the container in which tasks run; None runs them outside.
 
     Raises:
         InputError: a value would break out of its line, or a site's own template cannot be used.
     """
     resources = job.resources
     options = directives(job, site, order)
-    gpus = [f"--{name}={value}" for name, value in _gpu_options(job, site).items()]
+    launch = inside.launch(order.run_folder, finish=order.finish) if inside else Launch(tuple(worker_argv(site)))
     values = {
         "order": order,
         "job": job,
@@ -173,15 +181,9 @@ def render_script(job: Job, site: Site, order: Order) -> str:
         "retries": job.retries,
         "codes": CODES,
         "nodes": resources.nodes,
-        # srun takes neither from the batch job in every version.
-        "steps": [
-            f"--nodes={resources.nodes}",
-            f"--ntasks={resources.nodes}",
-            f"--cpus-per-task={resources.cpus}",
-            *gpus,
-            "--kill-on-bad-exit=1",
-        ],
-        "command": worker_argv(site),
+        "steps": [*_steps(job, site, order), *launch.steps],
+        "command": launch.argv,
+        "container": launch,
         "scratch": (site.scratch or "${TMPDIR:-/tmp}") if resources.scratch else "",
         "excluded": str(options.get("exclude", "")),
     }
@@ -194,6 +196,19 @@ def render_script(job: Job, site: Site, order: Order) -> str:
     except jinja2.TemplateError as error:
         line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
         raise InputError(f"templates.{name}: {own or name}{line}: the template cannot be used: {error}") from error
+
+
+def _steps(job: Job, site: Site, order: Order) -> list[str]:
+    """Options of srun; it takes neither size nor processors from the batch job in every version."""
+    nodes, cpus = (1, 1) if order.finish else (job.resources.nodes, job.resources.cpus)
+    gpus = {} if order.finish else _gpu_options(job, site)
+    return [
+        f"--nodes={nodes}",
+        f"--ntasks={nodes}",
+        f"--cpus-per-task={cpus}",
+        *(f"--{name}={value}" for name, value in gpus.items()),
+        "--kill-on-bad-exit=1",
+    ]
 
 
 def render_template(name: str, values: dict[str, Any]) -> str:
@@ -216,7 +231,7 @@ def _environment(own: str | None) -> jinja2.Environment:
         comment_start_string="{--",
         comment_end_string="--}",
     )
-    environment.filters["sh"] = lambda value: shlex.quote(str(value))
+    environment.filters["sh"] = shell_word
     environment.filters["directive"] = _directive
     environment.filters["expanded"] = _expanded
     return environment

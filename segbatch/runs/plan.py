@@ -185,8 +185,14 @@ def code_digest() -> str:
     return f"sha256:{hasher.hexdigest()}"
 
 
-def create_run(plan: Plan, *, now: datetime | None = None) -> Run:
-    """Write a run's folder from its plan; `run.json` comes last and makes it one."""
+def create_run(plan: Plan, *, image: str = "", now: datetime | None = None) -> Run:
+    """Write a run's folder from its plan; `run.json` comes last and makes it one.
+
+    Args:
+        plan: what to do.
+        image: digest of the container image that its tasks run in; empty without one.
+        now: the time; by default that of the clock.
+    """
     created = now or datetime.now(UTC)
     run_id = f"{created:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     parent = plan.runs_root / plan.job.name
@@ -205,6 +211,8 @@ def create_run(plan: Plan, *, now: datetime | None = None) -> Run:
         digests["split"] = write_split(paths.split, plan.split)
     if plan.bundle is not None:
         digests["bundle"] = bundle_digest(plan.bundle)
+    if image:
+        digests["image"] = image
     record = RunRecord(
         id=run_id,
         name=plan.job.name,

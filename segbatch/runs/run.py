@@ -47,7 +47,8 @@ class RunRecord(Section):
     shards: tuple[tuple[int, int, int], ...]
     """First tile, number of tiles, byte offset in tiles.csv: one a task."""
     digests: dict[str, str]
-    """SHA-256 of the job, the code, the tile list, and where there are any of the bundle and the split."""
+    """SHA-256 of the job, the code, the tile list, and where there are any of the bundle, the split and the container
+    image (of which the name, where only a registry knows more)."""
     versions: dict[str, str]
     site: dict[str, Any] = {}
 

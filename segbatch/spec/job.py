@@ -107,4 +107,8 @@ KINDS: dict[str, type[TrainJob] | type[PredictJob] | type[EvaluateJob]] = {
 
 def to_plain(job: Job) -> dict[str, Any]:
     """Return the job as plain YAML-able values, without settings left at their defaults."""
-    return job.model_dump(mode="json", exclude_defaults=True) | {"kind": job.kind, "name": job.name}
+    plain = job.model_dump(mode="json", exclude_defaults=True) | {"kind": job.kind, "name": job.name}
+    if "runtime" in job.container.model_fields_set:
+        # Said aloud, even the default switches off the site's container.
+        plain.setdefault("container", {})["runtime"] = job.container.runtime
+    return plain

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from segbatch.cluster.containers.inside import inside_of_run
 from segbatch.cluster.render import Order, comment, render_script, tasks_at_once
 from segbatch.cluster.slurm.chunks import Chunk, cut
 from segbatch.cluster.slurm.client import Slurm
@@ -137,10 +138,13 @@ class SlurmScheduler:
         live = self.live(run)
         released, cleared = self._unblock(live)
         live = self.live(run) if cleared else live
+        inside = inside_of_run(run, self.site)
+        if inside is not None:
+            inside.prepare(run.paths.folder)
         number = claim_round(run.paths, force=self.force)
         wanted = self._to_do(run, first) if tasks is None else sorted(tasks)
         missing = [task for task in wanted if task not in live.tasks()]
-        sender = Sender(run, self.slurm, self.view, partial(render_script, run.job, self.site))
+        sender = Sender(run, self.slurm, self.view, partial(render_script, run.job, self.site, inside=inside))
         try:
             order = Order(run.paths.folder, number, "")
             arrays = self._send_tasks(sender, replace(order, hold=hold, after=after), missing)
