@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from segbatch.spec.training import AugmentStep
+from segbatch.spec.augmentation import AugmentStep
 
 Sample = tuple[tf.Tensor, tf.Tensor]
 Operation = Callable[[tf.Tensor, tf.Tensor, AugmentStep, tf.Tensor], Sample]

@@ -14,8 +14,8 @@ from segbatch.data.augment import apply
 from segbatch.data.decode import ImageFormat, decode_image, decode_mask
 from segbatch.data.order import epoch_key, epoch_order
 from segbatch.data.resize import resize_image, resize_mask
+from segbatch.spec.augmentation import AugmentStep
 from segbatch.spec.labels import IGNORED
-from segbatch.spec.training import AugmentStep
 
 __all__ = ["Pair", "Slot", "epoch_order", "sample_stream", "tile_stream"]
 

@@ -6,7 +6,7 @@ import keras
 
 from segbatch.errors import InputError
 from segbatch.models.registry import ARCHITECTURES
-from segbatch.spec.training import Model
+from segbatch.spec.network import Model
 
 
 def build(model: Model, *, bands: int, channels: int, seed: int) -> keras.Model:

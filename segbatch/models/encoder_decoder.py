@@ -7,7 +7,7 @@ import keras
 from segbatch.errors import InputError
 from segbatch.models.registry import ARCHITECTURES, DECODERS, ENCODERS, Encoder
 from segbatch.models.weights import ensure_weights, load_weights
-from segbatch.spec.training import Model
+from segbatch.spec.network import Model
 
 
 @ARCHITECTURES.register("encoder_decoder")

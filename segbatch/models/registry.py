@@ -13,7 +13,7 @@ import keras
 
 from segbatch.errors import InputError
 from segbatch.spec.data import Size
-from segbatch.spec.training import Model
+from segbatch.spec.network import Model
 
 T = TypeVar("T")
 

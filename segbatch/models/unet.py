@@ -9,7 +9,7 @@ import keras
 from keras import layers
 
 from segbatch.models.registry import ARCHITECTURES
-from segbatch.spec.training import Model
+from segbatch.spec.network import Model
 
 MOMENTUM = 0.9
 """Of the running statistics. Keras' own 0.99 needs some 700 steps before the network predicts as it trained: on small

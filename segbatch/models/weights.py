@@ -15,7 +15,7 @@ import keras
 from segbatch.errors import InputError
 from segbatch.models.registry import ENCODERS, Published
 from segbatch.runs.files import replacing
-from segbatch.spec.training import Model
+from segbatch.spec.network import Model
 
 FETCH_SECONDS = 180.0
 _SILENCE_SECONDS = 15.0

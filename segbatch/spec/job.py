@@ -6,12 +6,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from segbatch.spec.augmentation import Augment
+from segbatch.spec.course import Optimizer, Train
 from segbatch.spec.data import Data
 from segbatch.spec.inference import Predict, Report, TrainedModel
 from segbatch.spec.labels import Labels
+from segbatch.spec.loss import Loss
+from segbatch.spec.network import Model
 from segbatch.spec.resources import Container, FinishResources, Output, Resources, Retries
 from segbatch.spec.section import Expected, Section
-from segbatch.spec.training import Augment, Loss, Model, Optimizer, Train
 
 
 def _as_bundle(value: object) -> object:

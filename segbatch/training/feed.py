@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from segbatch.data.formats import ImageFormat
 from segbatch.data.reasons import explain
 from segbatch.data.streams import epoch_order, sample_stream
+from segbatch.spec.augmentation import Augment
 from segbatch.spec.job import TrainJob
-from segbatch.spec.training import Augment
 
 Pair = tuple[bytes, bytes]
 

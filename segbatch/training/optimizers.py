@@ -7,7 +7,7 @@ from collections.abc import Callable
 import keras
 
 from segbatch.errors import InputError
-from segbatch.spec.training import Optimizer
+from segbatch.spec.course import Optimizer
 
 
 def _adam(spec: Optimizer) -> keras.optimizers.Optimizer:

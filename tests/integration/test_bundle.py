@@ -23,7 +23,7 @@ from segbatch.runs.bundles import bundle_digest
 from segbatch.runs.files import digest, file_digest
 from segbatch.spec.bundle import BUNDLE_FILE, MODEL_FILE, BundleInfo, read_info
 from segbatch.spec.labels import Labels
-from segbatch.spec.training import Model
+from segbatch.spec.network import Model
 
 pytestmark = pytest.mark.tensorflow
 

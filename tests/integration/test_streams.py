@@ -15,7 +15,7 @@ from PIL import Image
 from segbatch.data.augment import OPERATIONS
 from segbatch.data.decode import ImageFormat
 from segbatch.data.streams import epoch_order, sample_stream, tile_stream
-from segbatch.spec.training import AugmentStep
+from segbatch.spec.augmentation import AugmentStep
 from tests.support.labels import TWO_CLASSES
 from tests.support.traps import write_traps
 

@@ -15,7 +15,7 @@ from segbatch.errors import InputError
 from segbatch.models.build import build
 from segbatch.models.mobilenet_v2 import MobileNetV2
 from segbatch.models.weights import ensure_weights, fetch
-from segbatch.spec.training import Model
+from segbatch.spec.network import Model
 from tests.support.encoders import Small
 
 pytestmark = pytest.mark.tensorflow

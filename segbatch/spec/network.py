@@ -1,4 +1,4 @@
-"""What a train job says of the network, the loss and the way there."""
+"""What a train job says of the network."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from segbatch.spec.data import Size
-from segbatch.spec.inference import Limit
 from segbatch.spec.section import Conflict, Expected, FileName, Section
 
-Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -71,53 +69,3 @@ class Model(Section):
         if self.encoder is None and self.chosen in ("unet", "encoder_decoder"):
             for key in [*self.given("decoder", "weights"), *(["freeze"] if self.freeze else [])]:
                 yield Conflict((key,), f"`{key}` needs an `encoder`, such as mobilenet_v2", needs)
-
-
-class Loss(Section):
-    """What training minimises."""
-
-    name: Literal["auto", "sparse_crossentropy", "binary_crossentropy"] = "auto"
-    """`binary_crossentropy` (two classes, one channel, from logits) or `sparse_crossentropy` (one channel a class, from
-    logits). `auto` takes binary for two classes. Ignored pixels never count."""
-
-
-class Optimizer(Section):
-    """How weights are updated."""
-
-    name: Literal["adam"] = "adam"
-    """The optimiser."""
-    learning_rate: Positive = 1e-3
-    """Step size."""
-
-
-class Train(Section):
-    """The course of training."""
-
-    epochs: Count = 10
-    """Times the training part is seen."""
-    batch_size: Count = 32
-    """Tiles in one step, over all devices."""
-    best: Literal["iou", "dice", "accuracy", "loss"] = "iou"
-    """Validation figure that picks the best epoch; the bundle holds that epoch's weights."""
-    previews: Annotated[int, Field(ge=0, le=64)] = 4
-    """Validation tiles drawn after every epoch; 0 for none."""
-    checkpoint_minutes: Positive = 10.0
-    """A checkpoint is written after every epoch, and this often within one."""
-    deterministic: bool = True
-    """Same job, same machine, same weights to the bit. Costs some speed on GPUs."""
-    readers: Count | None = None
-    """Tiles read at once. Defaults to the processors of the task."""
-    max_rejected: Limit = 0
-    """Unreadable or mislabelled tiles that training may leave out: a count, or a share below 1."""
-
-
-class AugmentStep(Section):
-    """One augmentation; image and mask move together."""
-
-    op: Literal["flip_left_right", "flip_up_down"]
-    """What is done."""
-    p: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Chance for each sample, drawn anew every time."""
-
-
-Augment = tuple[AugmentStep, ...]
