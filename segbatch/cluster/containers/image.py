@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
+from segbatch.cluster.doctor.asking import run_program
 from segbatch.errors import InputError
 from segbatch.runs.files import file_digest
 from segbatch.runs.run import Run
@@ -13,6 +16,9 @@ IMAGE = "image"
 """Key of the image's digest in a run's record."""
 _DESCRIPTIONS = ("index.json", "umoci.json", "config.json")
 """What tells the contents of a folder that holds an image: of an OCI layout, or of an unpacked one."""
+STORES = ("podman", "docker")
+"""Runtimes that keep images by name in a store of their own."""
+_DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]+)")
 _LOCAL = ("oci:", "oci-archive:", "docker-archive:", "dir:")
 
 
@@ -57,16 +63,26 @@ def image_digest(container: Container) -> str:
     """Return what tells an image from another one.
 
     Returns:
-        `sha256:` and 64 hexadecimal digits of a file, or of the index of an OCI layout or bundle; for an image that
-        is only known by name, and for a sandbox folder, that name.
+        `sha256:` and 64 hexadecimal digits of a file, of the index of an OCI layout or bundle, or of an image in the
+        store of podman or docker here; for an image that is only known by name, and for a sandbox folder, that name.
     """
     path = image_path(container)
     if path is None:
-        return container.image or ""
+        return _stored_digest(container) or container.image or ""
     if path.is_file():
         return file_digest(path)
     described = next((path / name for name in _DESCRIPTIONS if (path / name).is_file()), None)
     return file_digest(described) if described else container.image or ""
+
+
+def _stored_digest(container: Container) -> str:
+    if container.runtime not in STORES:
+        return ""
+    asked = run_program(
+        [container.runtime, "image", "inspect", "--format", "{{.Id}}", container.image or ""], os.environ
+    )
+    found = _DIGEST.fullmatch((asked.value or "").strip())
+    return f"sha256:{found[1]}" if found else ""
 
 
 def refuse_other_image(run: Run, container: Container | None, *, force: bool) -> None:
