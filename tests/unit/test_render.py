@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from segbatch.cluster.containers.inside import Inside
+from segbatch.cluster.containers.mounts import same_path
 from segbatch.cluster.render import Order, render_script
 from segbatch.errors import InputError
 from segbatch.spec.job import KINDS, Job
+from segbatch.spec.resources import Container
 from segbatch.spec.site import Site
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -53,12 +56,25 @@ def job(kind: str = "predict", **sections: Any) -> Job:
 
 
 GPUS = {"gpus": 2, "gpu_type": "a100", "cpus": 8, "memory": "32G", "time": "4h", "scratch": True, "priority": "high"}
-SCRIPTS = {
+
+
+def inside(runtime: str, asked: Job) -> Inside:
+    """A container with data in a folder of its own."""
+    container = Container(runtime=runtime, image="/images/segbatch 1.sif" if runtime == "apptainer" else "segbatch")
+    mounts = (same_path("/archive/tiles", "data.images"),)
+    return Inside(container, "the site file", asked, mounts, ("SLURM_JOB_ID",), {"KERAS_HOME": "/weights"})
+
+
+GPU_JOB, GPU_TRAIN = job(resources=GPUS), job("train", resources=GPUS)
+SCRIPTS: dict[str, tuple[Any, ...]] = {
     "predict": (job(resources=GPUS, slurm={"mail-type": "FAIL"}), SITE, TASKS),
     "predict-finish": (job(resources=GPUS, slurm={"mail-type": "FAIL"}), SITE, FINISH),
     "predict-plain": (job(), PLAIN, Order(FOLDER, 3, "0123456789abcdef", hold=True)),
     "train": (job("train", resources=GPUS), SITE, Order(FOLDER, 1, "0123456789abcdef")),
     "train-two-nodes": (job("train", resources={**GPUS, "nodes": 2}), SITE, Order(FOLDER, 1, "0123456789abcdef")),
+    "predict-apptainer": (GPU_JOB, SITE, TASKS, inside("apptainer", GPU_JOB)),
+    "train-pyxis": (GPU_TRAIN, SITE, Order(FOLDER, 1, "0123456789abcdef"), inside("pyxis", GPU_TRAIN)),
+    "finish-pyxis": (GPU_JOB, SITE, FINISH, inside("pyxis", GPU_JOB)),
 }
 
 
