@@ -22,9 +22,11 @@ def wheel(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def test_templates_and_labels_are_inside(wheel: Path) -> None:
+def test_templates_and_labels_are_inside(wheel: Path, repo: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"segbatch/slurm/task.sh.j2", "segbatch/slurm/finish.sh.j2", "segbatch/evaluation/page.html.j2"} <= names
+    templates = {f"segbatch/slurm/{path.name}" for path in (repo / "slurm").glob("*.j2")}
+    assert {"segbatch/slurm/predict.sh.j2", "segbatch/slurm/probe.sh.j2"} <= templates <= names
+    assert "segbatch/evaluation/page.html.j2" in names
     assert {f"segbatch/spec/builtin_labels/{name}.yaml" for name in ("forest", "camvid", "cityscapes-19")} <= names
     assert not any(name.startswith(("tests/", "benchmarks/", "jobs/")) for name in names)
 
