@@ -4,6 +4,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 SEGBATCH := $(VENV)/bin/segbatch
 READY := $(VENV)/.ready
+# Tests at once: those on SLURM mostly wait.
+JOBS ?= 2
 
 .PHONY: demo test bench lint setup clean
 
@@ -24,7 +26,7 @@ demo: $(READY)
 	@$(SEGBATCH) demo demo --compare runs/demo-predict/latest
 
 test: $(READY)
-	@$(PY) -m pytest
+	@$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile
 
 bench: $(READY)
 	@$(PY) -m benchmarks
