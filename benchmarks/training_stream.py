@@ -31,7 +31,7 @@ def measure() -> Iterator[tuple[str, bool]]:
         yield _memory(pairs)
 
 
-def _tiles(folder: Path) -> list[tuple[str, str]]:
+def _tiles(folder: Path) -> list[tuple[bytes, bytes]]:
     """Paint tiles; returns paths of images and masks."""
     from PIL import Image
 
@@ -46,11 +46,11 @@ def _tiles(folder: Path) -> list[tuple[str, str]]:
                 part = (slice(top, top + TILE), slice(left, left + TILE))
                 Image.fromarray(scene.image[part]).save(image, quality=90)
                 Image.fromarray(scene.mask[part]).save(mask)
-                pairs.append((str(image), str(mask)))
+                pairs.append((os.fsencode(image), os.fsencode(mask)))
     return pairs
 
 
-def _training(pairs: list[tuple[str, str]], model: dict[str, Any]) -> tuple[Callable[[Any], None], Any]:
+def _training(pairs: list[tuple[bytes, bytes]], model: dict[str, Any]) -> tuple[Callable[[Any], None], Any]:
     """Make the compiled step of learning and the feed of a job with this network."""
     from segbatch.models.build import build
     from segbatch.spec.job import TrainJob
@@ -74,7 +74,7 @@ def _training(pairs: list[tuple[str, str]], model: dict[str, Any]) -> tuple[Call
     loss = make_loss("auto", len(classes))
     network = build(job.model, bands=3, channels=loss.channels, seed=0)
     steps = Steps(network, loss, make_optimizer(job.optimizer), how="unit", depth=8, classes=len(classes))
-    feed = Feed("train", pairs, [name for name, _ in pairs], job, len(os.sched_getaffinity(0)))
+    feed = Feed("train", pairs, [os.fsdecode(name) for name, _ in pairs], job, len(os.sched_getaffinity(0)))
     return steps.learn, feed
 
 
@@ -91,7 +91,7 @@ def _ignore(part: str, missing: list[int]) -> None:
     raise RuntimeError(f"unreadable tiles in {part}: {missing}")
 
 
-def _speed(pairs: list[tuple[str, str]]) -> tuple[str, bool]:
+def _speed(pairs: list[tuple[bytes, bytes]]) -> tuple[str, bool]:
     learn, feed = _training(pairs, {"encoder": "mobilenet_v2", "freeze": True, "input": [128, 128]})
     memory = list(feed.batches(0, 0, _ignore))
     _epoch(learn, memory)
@@ -105,7 +105,7 @@ def _speed(pairs: list[tuple[str, str]]) -> tuple[str, bool]:
     return line, share >= LEAST
 
 
-def _memory(pairs: list[tuple[str, str]]) -> tuple[str, bool]:
+def _memory(pairs: list[tuple[bytes, bytes]]) -> tuple[str, bool]:
     small = {"architecture": "unet", "filters": 4, "depth": 2, "input": [64, 64]}
     learn, feed = _training(pairs[:SMALL_TILES], small)
     sizes = []
