@@ -67,7 +67,10 @@ def _bundle(job: Job) -> tuple[BundleInfo | None, list[Finding]]:
     if not isinstance(job, PredictJob) or Path(job.model.bundle).is_file():
         return None, []
     try:
-        return read_info(Path(job.model.bundle)), []
+        info = read_info(Path(job.model.bundle))
+        if job.predict.fit == "window":
+            info.refuse_windows(Path(job.model.bundle))
+        return info, []
     except InputError as error:
         fix = "Run the train job first, or mend `model`; the data was checked without it."
         return None, [Finding("error", "model", str(error).rstrip("."), 1, shown(job.model.bundle), fix)]
