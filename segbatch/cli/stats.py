@@ -135,7 +135,8 @@ def _print(told: dict[str, Any]) -> None:
     click.echo(f"training part: {told['read']:,} tiles at {height}x{width}, {told['pixels']:,} pixels with a class")
     if told["read"] < told["tiles"]:
         missing = told["tiles"] - told["read"]
-        click.echo(f"{missing:,} tiles could not be read and are left out; `segbatch check JOB --full` names them")
+        told_of = f"{missing:,} of {told['tiles']:,} tiles could not be read"
+        click.echo(f"{told_of}; `segbatch check JOB --full` names what is left out")
     schemes = list(told["classes"][0]["weights"])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("class")
