@@ -14,6 +14,7 @@ COMMANDS = {
     "demo": "segbatch.cli.demo:demo",
     "init": "segbatch.cli.init:init",
     "check": "segbatch.cli.check:check",
+    "stats": "segbatch.cli.stats:stats",
     "doctor": "segbatch.cli.doctor:doctor",
     "schema": "segbatch.cli.schema:schema",
     "plan": "segbatch.cli.plan:plan",

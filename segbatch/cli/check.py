@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from segbatch.cli.bar import reading_bar
 from segbatch.cli.options import job_argument, load_site, set_option, site_option
 from segbatch.errors import Exit, InputError
 
@@ -58,27 +58,12 @@ def _findings(loaded: LoadedJob, full: bool, sample: int) -> Sequence[Finding]:
     try:
         from segbatch.data.lint import lint
 
-        with _progress() as progress:
+        with reading_bar() as progress:
             return lint(loaded.job, full=full, sample=sample, progress=progress)
     except ImportError as error:
         raise InputError(
             f"checking data needs pip install segbatch[worker] ({error}); --no-data checks the file alone"
         ) from None
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar on the terminal; gives the function to call with the files done and the files in all."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _print(findings: Sequence[Finding]) -> None:

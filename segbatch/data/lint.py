@@ -15,6 +15,7 @@ from segbatch.data.formats import ImageFormat
 from segbatch.data.image_checks import ImageChecks, Wanted
 from segbatch.data.looks import Look, look_at_image, look_at_mask
 from segbatch.data.mask_checks import MaskChecks
+from segbatch.data.region_checks import RegionChecks
 from segbatch.errors import InputError
 from segbatch.runs.listing import Listing, list_tiles
 from segbatch.runs.splits import assign, hash_fraction
@@ -67,7 +68,10 @@ def _bundle(job: Job) -> tuple[BundleInfo | None, list[Finding]]:
     if not isinstance(job, PredictJob) or Path(job.model.bundle).is_file():
         return None, []
     try:
-        return read_info(Path(job.model.bundle)), []
+        info = read_info(Path(job.model.bundle))
+        if job.predict.fit == "window":
+            info.refuse_windows(Path(job.model.bundle))
+        return info, []
     except InputError as error:
         fix = "Run the train job first, or mend `model`; the data was checked without it."
         return None, [Finding("error", "model", str(error).rstrip("."), 1, shown(job.model.bundle), fix)]
@@ -157,6 +161,7 @@ def _content(
     """Read tiles and check what is in them."""
     images = ImageChecks(_wanted(job, info))
     masks, predictions = _mask_checks(job, info)
+    regions = RegionChecks()
     with ThreadPoolExecutor(2 * len(os.sched_getaffinity(0))) as pool:
         for done, seen in enumerate(_in_pieces(pool, tiles, listing), 1):
             size = None
@@ -168,8 +173,10 @@ def _content(
                 size = size or seen.mask.size
             if seen.prediction is not None and predictions is not None:
                 predictions.add(seen.prediction, size)
+            if seen.region is not None:
+                regions.add(seen.region, size)
             progress(done, len(tiles))
-    for checks in (images, masks, predictions):
+    for checks in (images, masks, predictions, regions):
         if checks is not None:
             yield from checks.findings()
 
@@ -181,6 +188,7 @@ class _Seen:
     image: Look | None
     mask: Look | None
     prediction: Look | None
+    region: Look | None
 
 
 def _in_pieces(pool: ThreadPoolExecutor, tiles: Iterable[Tile], listing: Listing) -> Iterator[_Seen]:
@@ -191,6 +199,7 @@ def _in_pieces(pool: ThreadPoolExecutor, tiles: Iterable[Tile], listing: Listing
             look_at_image(listing.images_root, tile.image) if tile.image else None,
             look_at_mask(listing.masks_root, tile.mask) if tile.mask else None,
             look_at_mask(listing.predictions_root, tile.prediction) if tile.prediction else None,
+            look_at_mask(listing.labelled_root, tile.labelled) if tile.labelled else None,
         )
 
     remaining = iter(tiles)

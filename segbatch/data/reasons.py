@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from segbatch.data.formats import ImageFormat
 from segbatch.data.pictures import Picture, PictureError, check_bands, raw_mask, read_picture
+from segbatch.data.regions import REGION_TABLE
 from segbatch.spec.labels import UNCLAIMED
 
 READABLE_NOW = "could not be read at first, readable now: the file changed or storage failed"
@@ -16,7 +17,12 @@ _VALUES_SHOWN = 8
 
 
 def explain(
-    image: Path, mask: Path | None, fmt: ImageFormat, table: bytes | None, size: tuple[int, int] | None = None
+    image: Path,
+    mask: Path | None,
+    fmt: ImageFormat,
+    table: bytes | None,
+    size: tuple[int, int] | None = None,
+    labelled: Path | None = None,
 ) -> str:
     """Say why a tile failed.
 
@@ -26,9 +32,11 @@ def explain(
         fmt: what the model takes.
         table: raw mask value to class index, 256 bytes; None where masks do not matter.
         size: height and width that every tile must have; None for any.
+        labelled: mask of its labelled region; None where there is none.
 
     Returns:
-        One sentence without a full stop. What is wrong with the mask starts with "mask: ".
+        One sentence without a full stop. What is wrong with the mask starts with "mask: ", with the labelled region's
+        with "labelled region: ".
     """
     try:
         picture = read_picture(image)
@@ -42,6 +50,13 @@ def explain(
         check_mask(truth, raw_mask_of(truth), table, picture.size)
     except PictureError as reason:
         return f"mask: {reason}"
+    if labelled is None:
+        return READABLE_NOW
+    try:
+        region = read_picture(labelled)
+        check_mask(region, raw_mask_of(region), REGION_TABLE, picture.size)
+    except PictureError as reason:
+        return f"labelled region: {reason}"
     return READABLE_NOW
 
 

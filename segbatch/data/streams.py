@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from segbatch.data.augment import apply
 from segbatch.data.decode import ImageFormat, decode_image, decode_mask
 from segbatch.data.order import epoch_key, epoch_order
+from segbatch.data.pairs import Pair
+from segbatch.data.regions import REGION_TABLE
 from segbatch.data.resize import resize_image, resize_mask
 from segbatch.spec.augmentation import AugmentStep
 from segbatch.spec.labels import IGNORED
@@ -21,8 +23,6 @@ __all__ = ["Pair", "Slot", "epoch_order", "sample_stream", "tile_stream"]
 
 Slot = tuple[int, bytes, bytes]
 """Index of a tile (-1: nothing), its image's path, its mask's path (empty: none)."""
-Pair = tuple[bytes, bytes]
-"""Paths of an image and its mask."""
 Size = tuple[int, int]
 
 _MOST_BATCHES_AT_ONCE = 4
@@ -146,7 +146,7 @@ def sample_stream(
     on the arguments alone: not on `readers`, nor on the samples before.
 
     Args:
-        pairs: paths of images and masks.
+        pairs: paths of images and masks, and of the labelled regions where truth is labelled in part.
         fmt: what the model takes.
         table: raw mask value to class index, 256 bytes.
         order: int64 positions in `pairs`, in the order to give them; the tail of an epoch's order goes on with it.
@@ -164,10 +164,13 @@ def sample_stream(
         65535), not normalised; `truth` uint8 [b, h, w], class indices, 255 where ignored.
     """
     image_paths, mask_paths = (tf.constant([pair[side] for pair in pairs], tf.string) for side in (0, 1))
+    region_paths = _region_paths(pairs)
     key = tf.constant(epoch_key(seed, epoch), tf.int64)
 
     def load(index: tf.Tensor) -> dict[str, tf.Tensor]:
         image, truth = _read_pair(image_paths[index], mask_paths[index], fmt, table, tile_size)
+        if region_paths is not None:
+            truth = _within_region(truth, region_paths[index])
         image, truth = resize_image(image, size, resize), resize_mask(truth, size)
         image, truth = apply(augment, image, truth, tf.stack([key, index]))
         image, truth = tf.ensure_shape(image, [*size, fmt.bands]), tf.ensure_shape(truth, size)
@@ -206,6 +209,21 @@ def _read_pair(
 
     truth = tf.cond(tf.equal(mask_path, b""), lambda: tf.fill(shape, _NO_TRUTH), read)
     return image, tf.ensure_shape(truth, image.shape[:2])
+
+
+def _region_paths(pairs: Sequence[Pair]) -> tf.Tensor | None:
+    regions = [pair[2] for pair in pairs if len(pair) == 3]
+    if regions and len(regions) != len(pairs):
+        raise ValueError(f"expected all {len(pairs)} samples with a labelled region or none, received {len(regions)}")
+    return tf.constant(regions, tf.string) if regions else None
+
+
+def _within_region(truth: tf.Tensor, path: tf.Tensor) -> tf.Tensor:
+    """Ignore the truth outside the labelled region."""
+    with tf.control_dependencies([truth]):
+        region = decode_mask(tf.io.read_file(tf.identity(path)), REGION_TABLE)
+    with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(region), tf.shape(truth))]):
+        return tf.ensure_shape(tf.maximum(truth, region), truth.shape)
 
 
 def _dtype(fmt: ImageFormat) -> tf.DType:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from segbatch.data.normalize import normalize
+from segbatch.data.normalize import normalization_of
 from segbatch.data.resize import resize_image, resize_mask
 from segbatch.models.bundle import Bundle
 from segbatch.models.decision import confusion, decide, probabilities
@@ -47,6 +47,7 @@ class Step:
         self, bundle: Bundle, *, threshold: float, batch_size: int, with_truth: bool, with_probability: bool
     ) -> None:
         self._bundle = bundle
+        self._normalize = normalization_of(bundle.info, bundle.mean_image)
         self._threshold = threshold
         self._batch_size = batch_size
         self._with_truth = with_truth
@@ -117,7 +118,7 @@ class Step:
 
     def _to_input(self, image: tf.Tensor) -> tf.Tensor:
         info = self._bundle.info
-        return normalize(resize_image(image, info.input, info.resize), info.normalize, info.depth)
+        return self._normalize(resize_image(image, info.input, info.resize))
 
     def _scores(self, fitted: tf.Tensor) -> tf.Tensor:
         return tf.cast(self._bundle.model(fitted, training=False), tf.float32)

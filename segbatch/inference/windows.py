@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from segbatch.data.normalize import normalize
+from segbatch.data.normalize import normalization_of
 from segbatch.data.windows import Blend, Windows
 from segbatch.evaluation.counts import confusion
 from segbatch.inference.step import TileResult
@@ -42,6 +42,7 @@ class WindowStep:
         with_probability: bool,
     ) -> None:
         self._bundle = bundle
+        self._normalize = normalization_of(bundle.info, bundle.mean_image)
         self._window = window
         self._overlap = overlap
         self._threshold = threshold
@@ -61,7 +62,7 @@ class WindowStep:
 
     def _probabilities(self, pixels: tf.Tensor) -> tf.Tensor:
         info = self._bundle.info
-        scores = self._bundle.model(normalize(pixels, info.normalize, info.depth), training=False)
+        scores = self._bundle.model(self._normalize(pixels), training=False)
         return probabilities(tf.cast(scores, tf.float32), info.head, info.output)
 
     def _tile(self, image: np.ndarray, truth: np.ndarray) -> TileResult:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
 from segbatch.errors import InputError
 from segbatch.models.folders import replace_folder
 from segbatch.models.keras_file import derive_info, read_model
 from segbatch.runs.files import temporary_name, write_json
-from segbatch.spec.bundle import BUNDLE_FILE, MODEL_FILE, BundleInfo, read_info
+from segbatch.spec.bundle import BUNDLE_FILE, MEAN_IMAGE_FILE, MODEL_FILE, BundleInfo, read_info
 from segbatch.spec.labels import Labels
 
 _ATTEMPTS = 5
@@ -29,26 +31,34 @@ class Bundle:
     """From float32 (B, h, w, bands), normalised, to float32 (B, h, w, channels)."""
     path: Path
     """Where it was read: a folder or a Keras file."""
+    mean_image: NDArray[np.float32] | None = None
+    """[h, w, bands], 0 to 1, of the network's input size; only where `info.normalize` is standardize_image."""
 
 
-def save_bundle(folder: Path, model: keras.Model, info: BundleInfo) -> None:
+def save_bundle(
+    folder: Path, model: keras.Model, info: BundleInfo, mean_image: NDArray[np.floating] | None = None
+) -> None:
     """Write a bundle; it appears whole, and replaces one that is there.
 
     Args:
         folder: its place; the folder above must exist.
         model: the network.
         info: what to say of it; must fit the network.
+        mean_image: [h, w, bands], 0 to 1, of the input's size, where `info.normalize` is standardize_image.
 
     Raises:
-        InputError: `info` does not fit the network.
+        InputError: `info` does not fit the network, or the mean image.
     """
     _check_fit(folder, model, info)
+    _check_mean_image(folder, mean_image, info)
     # A link stays, and what it points to is replaced.
     place = folder.resolve()
     temporary = temporary_name(place)
     temporary.mkdir()
     try:
         model.save(temporary / MODEL_FILE)
+        if mean_image is not None:
+            np.save(temporary / MEAN_IMAGE_FILE, mean_image.astype(np.float32), allow_pickle=False)
         write_json(temporary / BUNDLE_FILE, info.model_dump(mode="json"))
         replace_folder(temporary, place)
     except BaseException:
@@ -60,7 +70,7 @@ def load_bundle(
     path: Path,
     *,
     labels: Labels | None = None,
-    normalize: Literal["unit"] = "unit",
+    normalize: Literal["unit", "imagenet"] = "unit",
     output: Literal["auto", "logits", "probabilities"] = "auto",
 ) -> Bundle:
     """Read a bundle, or a Keras file as if it were one.
@@ -75,8 +85,8 @@ def load_bundle(
         InputError: it cannot be read, or does not fit the labels.
     """
     if path.is_dir() or not path.suffix:
-        info, model = _read_folder(path)
-        return Bundle(info, model, path)
+        info, model, mean_image = _read_folder(path)
+        return Bundle(info, model, path, mean_image)
     model = read_model(path)
     if labels is None:
         raise InputError(
@@ -114,16 +124,36 @@ def resized_model(model: keras.Model, height: int, width: int) -> keras.Model:
     return resized
 
 
-def _read_folder(folder: Path) -> tuple[BundleInfo, keras.Model]:
-    """Read both files of one bundle, though another may take its place meanwhile."""
+def _read_folder(folder: Path) -> tuple[BundleInfo, keras.Model, NDArray[np.float32] | None]:
+    """Read all files of one bundle, though another may take its place meanwhile."""
     info = read_info(folder)
     for _ in range(_ATTEMPTS):
-        model = read_model(folder / MODEL_FILE)
+        model, mean_image = read_model(folder / MODEL_FILE), _read_mean_image(folder, info)
         before, info = info, read_info(folder)
         if before == info:
             _check_fit(folder, model, info)
-            return info, model
+            _check_mean_image(folder, mean_image, info)
+            return info, model, mean_image
     raise InputError(f"{folder}: the bundle changed each time it was read. Wait until it is finished.")
+
+
+def _read_mean_image(folder: Path, info: BundleInfo) -> NDArray[np.float32] | None:
+    if info.normalize != "standardize_image":
+        return None
+    path = folder / MEAN_IMAGE_FILE
+    try:
+        return np.asarray(np.load(path, allow_pickle=False), np.float32)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: the mean image cannot be read: {error}. Copy the whole bundle again.") from error
+
+
+def _check_mean_image(folder: Path, mean_image: NDArray[np.floating] | None, info: BundleInfo) -> None:
+    expected = (*info.input, info.bands) if info.normalize == "standardize_image" else None
+    received = None if mean_image is None else mean_image.shape
+    if received != expected:
+        raise InputError(
+            f"{folder}: normalised by {info.normalize}, expected a mean image of shape {expected}, received {received}."
+        )
 
 
 def _check_fit(folder: Path, model: keras.Model, info: BundleInfo) -> None:

@@ -57,7 +57,7 @@ def derive_info(
     model: keras.Model,
     labels: Labels,
     *,
-    normalize: Literal["unit"] = "unit",
+    normalize: Literal["unit", "imagenet"] = "unit",
     output: Literal["auto", "logits", "probabilities"] = "auto",
 ) -> BundleInfo:
     """Work out what a bundle would say of a model from a Keras file.
@@ -76,6 +76,8 @@ def derive_info(
     channels = _channels(path, model, (height, width))
     head: Literal["binary", "multiclass"] = "binary" if channels == 1 else "multiclass"
     _check_classes(path, channels, labels)
+    if normalize == "imagenet" and bands != 3:
+        raise InputError(f"{path}: model.normalize: imagenet is for 3 bands, this network takes {bands}.")
     return BundleInfo(
         # Names on disk may hold bytes that are no text; this one is only shown.
         name=path.stem.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from segbatch.errors import InputError
 from segbatch.runs.files import digest, file_digest
-from segbatch.spec.bundle import BUNDLE_FILE, MODEL_FILE
+from segbatch.spec.bundle import BUNDLE_FILE, MEAN_IMAGE_FILE, MODEL_FILE
 
 
 def bundle_digest(path: Path) -> str:
-    """SHA-256 of a bundle's two files with their names, or of a Keras file's content.
+    """SHA-256 of a bundle's two files (and its mean image) with their names, or of a Keras file's content.
 
     Args:
         path: a bundle folder, or a file.
@@ -23,8 +23,9 @@ def bundle_digest(path: Path) -> str:
     """
     if path.is_file():
         return file_digest(path)
+    names = [BUNDLE_FILE, MODEL_FILE, *([MEAN_IMAGE_FILE] if (path / MEAN_IMAGE_FILE).exists() else [])]
     try:
-        return digest(*(f"{name} {file_digest(path / name)}\n".encode() for name in sorted((BUNDLE_FILE, MODEL_FILE))))
+        return digest(*(f"{name} {file_digest(path / name)}\n".encode() for name in sorted(names)))
     except FileNotFoundError as error:
         raise InputError(
             f"{path}: no such bundle: {error.filename} is missing. Expected the `model` folder of a finished train "

@@ -28,6 +28,8 @@ class Listing:
     """Folder that `Tile.mask` is relative to."""
     predictions_root: str = ""
     """Folder that `Tile.prediction` is relative to."""
+    labelled_root: str = ""
+    """Folder that `Tile.labelled` is relative to."""
     unpaired_images: Sequence[str] = ()
     """Images without a mask; they are tiles only where masks are not needed."""
     unpaired_masks: Sequence[str] = ()
@@ -90,6 +92,8 @@ def list_tiles(data: Data, *, need_masks: bool) -> Listing:
         listing = replace(listing, tiles=[tile for tile in listing.tiles if tile.mask])
     if predictions_root is not None:
         listing = _with_predictions(listing, predictions_root)
+    if data.labelled is not None:
+        listing = _with_regions(listing, root / data.labelled)
     if not listing.tiles:
         raise InputError(_nothing(listing, need_masks))
     return listing
@@ -221,7 +225,7 @@ def _stay_inside(image: str, table: Path, column: str) -> None:
 
 def _with_predictions(listing: Listing, folder: Path) -> Listing:
     by_stem, _ = _index(sorted(_pictures(folder, "data.predictions.folder")), _stem)
-    tiles = [replace(tile, prediction=_prediction_of(tile, by_stem)) for tile in listing.tiles]
+    tiles = [replace(tile, prediction=_of_same_name(tile, by_stem)) for tile in listing.tiles]
     if tiles and not any(tile.prediction for tile in tiles):
         raise InputError(
             f"data.predictions.folder: no mask in {folder} belongs to a tile. Expected, for {tiles[0].name}, a file of "
@@ -230,8 +234,21 @@ def _with_predictions(listing: Listing, folder: Path) -> Listing:
     return replace(listing, tiles=tiles, predictions_root=str(folder))
 
 
-def _prediction_of(tile: Tile, by_stem: Mapping[str, str]) -> str:
-    """Find the predicted mask of the same path and name as the image's or, failing that, the truth's; "" if none."""
+def _with_regions(listing: Listing, folder: Path) -> Listing:
+    by_stem, _ = _index(sorted(_pictures(folder, "data.labelled")), _stem)
+    tiles = [replace(tile, labelled=_of_same_name(tile, by_stem)) for tile in listing.tiles]
+    without = [tile.name for tile in tiles if not tile.labelled]
+    if without:
+        raise InputError(
+            f"data.labelled: {len(without)} of {len(tiles)} tiles have no mask of their labelled region in {folder}. "
+            f"Expected, for {without[0]}, a file of the same path and name with any extension; found, for example, "
+            f"{next(iter(by_stem.values()))}."
+        )
+    return replace(listing, tiles=tiles, labelled_root=str(folder))
+
+
+def _of_same_name(tile: Tile, by_stem: Mapping[str, str]) -> str:
+    """Find the file of the same path and name as the image's or, failing that, the truth's; "" if there is none."""
     names = (name for name in (tile.image, tile.mask) if name)
     return next((by_stem[stem] for stem in map(_stem, names) if stem in by_stem), "")
 

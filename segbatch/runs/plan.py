@@ -52,6 +52,8 @@ class Plan:
     site: dict[str, Any]
     left_out: str = ""
     """Files that have no partner and are no tiles, in words."""
+    labelled_root: str = ""
+    """Where the masks of labelled regions lie; empty without any."""
 
     @property
     def tasks(self) -> int:
@@ -90,6 +92,7 @@ def make_plan(job: Job, job_file: Path, *, runs_root: Path, site: dict[str, Any]
         runs_root=runs_root,
         site=site or {},
         left_out=_left_out(job, listing),
+        labelled_root=listing.labelled_root,
     )
 
 
@@ -105,6 +108,8 @@ def _model_of(job: Job) -> tuple[Path | None, Labels]:
     path = Path(job.model.bundle)
     if path.is_dir() or not path.exists():
         info = read_info(path)
+        if job.predict.fit == "window":
+            info.refuse_windows(path)
         return path.resolve(), info.labels
     if job.labels is None:
         raise InputError(
@@ -205,7 +210,7 @@ def create_run(plan: Plan, *, image: str = "", now: datetime | None = None) -> R
     paths.logs.mkdir()
     job_text = dump_yaml(to_plain(plan.job)).encode("utf-8", "surrogateescape")
     write_bytes(paths.job, job_text)
-    shards = write_tiles(paths.tiles, plan.tiles, plan.shard_size)
+    shards = write_tiles(paths.tiles, plan.tiles, plan.shard_size, labelled=bool(plan.labelled_root))
     digests = {"job": digest(job_text), "code": code_digest(), "tiles": file_digest(paths.tiles)}
     if plan.split is not None:
         digests["split"] = write_split(paths.split, plan.split)
@@ -224,6 +229,7 @@ def create_run(plan: Plan, *, image: str = "", now: datetime | None = None) -> R
         images_root=plan.images_root,
         masks_root=plan.masks_root,
         predictions_root=plan.predictions_root,
+        labelled_root=plan.labelled_root,
         bundle=str(plan.bundle or ""),
         shards=tuple((shard.first, shard.count, shard.offset) for shard in shards),
         digests=digests,

@@ -42,6 +42,8 @@ class RunRecord(Section):
     """Empty without ground truth."""
     predictions_root: str
     """Empty unless the run evaluates masks that exist."""
+    labelled_root: str = ""
+    """Empty unless truth is labelled in part."""
     bundle: str
     """The model that predicts; empty in other runs."""
     shards: tuple[tuple[int, int, int], ...]

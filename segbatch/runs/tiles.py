@@ -11,6 +11,8 @@ from pathlib import Path
 from segbatch.runs.files import csv_line, replacing
 
 HEADER = ("image", "mask", "prediction")
+LABELLED = "labelled"
+"""Fourth column, only in lists whose tiles have masks of their labelled regions."""
 
 
 @dataclass(frozen=True, order=True)
@@ -21,6 +23,8 @@ class Tile:
     mask: str = ""
     prediction: str = ""
     """A mask that exists already and is to be evaluated."""
+    labelled: str = ""
+    """A mask that is 0 where nobody labelled."""
 
     @property
     def name(self) -> str:
@@ -50,18 +54,25 @@ class Shard:
         return range(self.first, self.stop)
 
 
-def write_tiles(path: Path, tiles: Iterable[Tile], shard_size: int) -> list[Shard]:
+def write_tiles(path: Path, tiles: Iterable[Tile], shard_size: int, *, labelled: bool = False) -> list[Shard]:
     """Write the tile list and cut it into shards of `shard_size` tiles.
+
+    Args:
+        path: the file.
+        tiles: sorted.
+        shard_size: tiles of a shard.
+        labelled: write the masks of labelled regions too.
 
     Returns:
         The shards in order; the last may be shorter. Without tiles there are none.
     """
     shards: list[Shard] = []
     with replacing(path) as handle:
-        offset = handle.write(csv_line(HEADER))
+        offset = handle.write(csv_line((*HEADER, LABELLED) if labelled else HEADER))
         first, count, start = 0, 0, offset
         for tile in tiles:
-            offset += handle.write(csv_line((tile.image, tile.mask, tile.prediction)))
+            row = (tile.image, tile.mask, tile.prediction)
+            offset += handle.write(csv_line((*row, tile.labelled) if labelled else row))
             count += 1
             if count == shard_size:
                 shards.append(Shard(first, count, start))

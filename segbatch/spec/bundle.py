@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,10 +12,13 @@ from pydantic import ValidationError
 from segbatch.errors import InputError
 from segbatch.spec.data import Size
 from segbatch.spec.labels import Labels
-from segbatch.spec.section import Section
+from segbatch.spec.normalization import Normalize
+from segbatch.spec.section import Conflict, Section
 
 BUNDLE_FILE = "bundle.json"
 MODEL_FILE = "model.keras"
+MEAN_IMAGE_FILE = "mean_image.npy"
+"""float32 [h, w, bands], 0 to 1; only in bundles that are normalised by `standardize_image`."""
 SCHEMA_VERSION: Literal[1] = 1
 
 
@@ -41,12 +45,45 @@ class BundleInfo(Section):
     """Bits of a band."""
     decode: Literal["accurate", "fast"] = "accurate"
     """How JPEG files were decoded in training."""
-    normalize: Literal["unit"] = "unit"
+    normalize: Normalize = "unit"
     """How pixel values become the network's input."""
+    mean: tuple[float, ...] | None = None
+    """`standardize`: mean of each band over the training part, in units of 0 to 1."""
+    deviation: tuple[float, ...] | None = None
+    """`standardize`: standard deviation of each band; `standardize_image`: one from the mean image, for all bands."""
     threshold: float = 0.5
     """Binary head: probability from which a pixel is the second class."""
     provenance: dict[str, Any] = {}
-    """Where the model comes from: run, digests, versions, epoch, scores."""
+    """Where the model comes from: run, digests, versions, epoch, scores, pixels of the training part, class weights."""
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Statistics that are missing, or of another number of bands."""
+        expected = {"standardize": (self.bands, self.bands), "standardize_image": (0, 1)}.get(self.normalize, (0, 0))
+        received = (len(self.mean or ()), len(self.deviation or ()))
+        if received != expected:
+            message = (
+                f"{self.normalize} of {self.bands} bands has {expected[0]} means and {expected[1]} deviations, "
+                f"received {received[0]} and {received[1]}"
+            )
+            yield Conflict(("normalize",), message)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that make up the bundle."""
+        return (BUNDLE_FILE, MODEL_FILE, *((MEAN_IMAGE_FILE,) if self.normalize == "standardize_image" else ()))
+
+    def refuse_windows(self, folder: Path) -> None:
+        """Refuse to predict by windows what was normalised by the place of a pixel in its tile.
+
+        Raises:
+            InputError: the model was trained with `normalize: standardize_image`.
+        """
+        if self.normalize == "standardize_image":
+            raise InputError(
+                f"{folder}: predict.fit: window does not go with this model, whose pixels are normalised by a mean "
+                "image of whole tiles (normalize: standardize_image). Expected `fit: resize`, or a model trained with "
+                "normalize: standardize."
+            )
 
 
 def read_info(folder: Path) -> BundleInfo:

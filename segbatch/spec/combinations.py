@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from segbatch.spec.data import Data
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob
-from segbatch.spec.labels import Labels
+from segbatch.spec.loss_conflicts import counted, loss_conflicts
 from segbatch.spec.passthrough import option_conflicts
 from segbatch.spec.section import Conflict, KeyPath
 
@@ -50,6 +50,9 @@ def _folders_given(job: Job) -> Iterator[Conflict]:
     elif data.predictions is None:
         message = "an evaluate job needs `data.predictions`, such as {folder: path/of/predicted/masks}"
         yield Conflict(("data", "predictions"), message)
+    if data.labelled is not None and not isinstance(job, TrainJob):
+        message = f"'data.labelled' belongs to kind: train; this job is kind: {job.kind}"
+        yield Conflict(("data", "labelled"), message)
     if data.masks is None and not isinstance(job, PredictJob):
         article = "an" if isinstance(job, EvaluateJob) else "a"
         message = f"{article} {job.kind} job needs `data.masks`, the folder of the ground truth"
@@ -63,6 +66,7 @@ def _folders_apart(job: Job) -> Iterator[Conflict]:
         for key, folder in (
             ("images", data.images),
             ("masks", data.masks),
+            ("labelled", data.labelled),
             ("predictions", data.predictions.folder if data.predictions else None),
         )
         if folder is not None
@@ -75,6 +79,10 @@ def _folders_apart(job: Job) -> Iterator[Conflict]:
     if masks is not None and masks == predictions:
         message = "the predictions are the ground truth itself; name the folder of the predicted masks"
         yield Conflict(("data", "predictions", "folder"), message, tuple(needs.values()))
+    for key in ("images", "masks"):
+        if "labelled" in folders and folders["labelled"] == folders.get(key):
+            message = f"the labelled regions are the {key} themselves; name the folder of their masks"
+            yield Conflict(("data", "labelled"), message, tuple(needs.values()))
     runs = os.path.normpath(job.output.runs) if job.output.runs else ""
     for key, folder in folders.items():
         if runs and _inside(runs, folder):
@@ -116,15 +124,10 @@ def _training(job: TrainJob) -> Iterator[Conflict]:
     if job.model.weights == "imagenet" and job.data.bands != 3:
         message = f"ImageNet weights are for images of 3 bands, not of {job.data.bands}"
         yield Conflict(("model", "weights"), message, (("data", "bands"),))
-    count = len(job.labels.scored)
-    if job.loss.name == "binary_crossentropy" and count != 2:
-        message = f"binary_crossentropy is for two classes; these labels have {count} that are not ignored"
-        yield Conflict(("loss", "name"), message, _counted(job.labels))
-
-
-def _counted(labels: Labels) -> tuple[KeyPath, ...]:
-    """What the number of scored classes rests on."""
-    return tuple(("labels", "classes", position, "ignore") for position in range(len(labels.classes)))
+    if job.model.normalize == "imagenet" and job.data.bands != 3:
+        message = f"ImageNet's mean and deviation are of 3 bands, not of {job.data.bands}"
+        yield Conflict(("model", "normalize"), message, (("data", "bands"),))
+    yield from loss_conflicts(job.loss, job.labels, labelled=job.data.labelled is not None)
 
 
 def _model_and_labels(job: PredictJob) -> Iterator[Conflict]:
@@ -143,7 +146,7 @@ def _model_and_labels(job: PredictJob) -> Iterator[Conflict]:
         yield Conflict(("model", "bundle"), message, (("labels",),))
     elif job.predict.threshold is not None and len(job.labels.scored) != 2:
         message = f"`threshold` is for two classes; these labels have {len(job.labels.scored)} that are not ignored"
-        yield Conflict(("predict", "threshold"), message, _counted(job.labels))
+        yield Conflict(("predict", "threshold"), message, counted(job.labels))
 
 
 def _windows(job: PredictJob) -> Iterator[Conflict]:

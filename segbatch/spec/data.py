@@ -156,6 +156,9 @@ class Data(Section):
     """Folder of the images, searched with all folders below it."""
     masks: FileName | None = None
     """Folder of the ground truth masks."""
+    labelled: FileName | None = None
+    """In train jobs whose truth covers images only in part: folder of masks that are 0 where nobody labelled. Those
+    pixels are ignored. Each mask is found by its image's (or truth's) path and name, any extension."""
     predictions: Predictions | None = None
     """Masks to evaluate, in a job of `kind: evaluate`."""
     pair: Pairing = Pairing()

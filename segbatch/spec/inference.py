@@ -22,8 +22,9 @@ class TrainedModel(Section):
 
     bundle: FileName
     """Bundle folder of a train run (`.../model`), or a Keras file (`.keras`, `.h5`) with the job's own labels."""
-    normalize: Literal["unit"] = "unit"
-    """For Keras files, which do not say: how their inputs were normalised."""
+    normalize: Literal["unit", "imagenet"] = "unit"
+    """For Keras files, which do not say: how their inputs were normalised. `unit`: 0 to 1. `imagenet`: that minus
+    ImageNet's mean, over its deviation."""
     output: Literal["auto", "logits", "probabilities"] = "auto"
     """For Keras files: what they give. `auto` looks at the last activation."""
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from segbatch.spec.data import Size
+from segbatch.spec.normalization import Normalize
 from segbatch.spec.section import Conflict, Expected, FileName, Section
 
 Count = Annotated[int, Field(ge=1)]
@@ -30,8 +31,11 @@ class Model(Section):
     """Height and width the network works at."""
     resize: Literal["bilinear", "area", "lanczos3"] = "bilinear"
     """How images are brought to the input size; masks always use the nearest pixel."""
-    normalize: Literal["unit"] = "unit"
-    """`unit`: pixel values divided by the largest the type can hold, giving 0 to 1."""
+    normalize: Normalize = "unit"
+    """How pixel values become the network's input. `unit`: divided by the largest the type can hold, giving 0 to 1.
+    `standardize`: then minus each band's mean, over its deviation. `standardize_image`: minus the mean image, pixel by
+    pixel, over one deviation for all. `imagenet`: minus ImageNet's mean, over its deviation, for 3 bands. Means and
+    deviations are those of the training part alone, and are kept in the bundle."""
     filters: Count = 64
     """`unet`: filters of the first level; each further level doubles them."""
     depth: Annotated[int, Field(ge=1, le=8)] = 4
@@ -66,6 +70,9 @@ class Model(Section):
         if self.multiple is not None and any(side % self.multiple for side in self.input):
             message = f"expected a height and width that are multiples of {self.multiple}, received {[*self.input]}"
             yield Conflict(("input",), message, (*needs, ("depth",)))
+        if self.weights == "imagenet" and self.normalize != "unit":
+            message = "encoders bring 0 to 1 to what their ImageNet weights expect themselves; leave out `normalize`"
+            yield Conflict(("normalize",), message, (("weights",),))
         if self.encoder is None and self.chosen in ("unet", "encoder_decoder"):
             for key in [*self.given("decoder", "weights"), *(["freeze"] if self.freeze else [])]:
                 yield Conflict((key,), f"`{key}` needs an `encoder`, such as mobilenet_v2", needs)

@@ -15,7 +15,13 @@ FROM_FILE: frozenset[KeyPath] = frozenset(
 )
 """Paths of a job that start from the file."""
 FROM_ROOT: frozenset[KeyPath] = frozenset(
-    {("data", "images"), ("data", "masks"), ("data", "predictions", "folder"), ("data", "pair", "file")}
+    {
+        ("data", "images"),
+        ("data", "masks"),
+        ("data", "labelled"),
+        ("data", "predictions", "folder"),
+        ("data", "pair", "file"),
+    }
 )
 """Paths of a job that start from `data.root`, and stay as they are."""
 WEIGHTS_BY_NAME = "imagenet"

@@ -33,8 +33,8 @@ _EXAMPLES: Mapping[str, str] = {
 """What to show behind keys that have no default."""
 _HIDDEN: Mapping[str, frozenset[str]] = {
     "train": frozenset({"data.part", "data.predictions"}),
-    "predict": frozenset({"data.predictions", "resources.nodes"}),
-    "evaluate": frozenset({"resources.nodes"}),
+    "predict": frozenset({"data.labelled", "data.predictions", "resources.nodes"}),
+    "evaluate": frozenset({"data.labelled", "resources.nodes"}),
 }
 """Keys of shared sections that mean nothing in a job of this kind."""
 

@@ -12,12 +12,13 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from segbatch.data.formats import ImageFormat
+from segbatch.data.pairs import Pair
 from segbatch.data.reasons import explain
 from segbatch.data.streams import epoch_order, sample_stream
 from segbatch.spec.augmentation import Augment
 from segbatch.spec.job import TrainJob
 
-Pair = tuple[bytes, bytes]
+__all__ = ["Batch", "Feed", "Pair", "format_of"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Feed:
     part: str
     """train or val."""
     pairs: Sequence[Pair]
-    """Paths of image and mask."""
+    """Paths of image and mask, and of the labelled region where there is one."""
     names: Sequence[str]
     """Names of the tiles."""
     job: TrainJob
@@ -102,9 +103,10 @@ class Feed:
 
     def explain(self, index: int) -> tuple[str, str]:
         """Name a tile that could not be read, and say why."""
-        image, mask = (Path(os.fsdecode(path)) for path in self.pairs[index])
+        image, mask, *region = (Path(os.fsdecode(path)) for path in self.pairs[index])
         table = self.job.labels.raw_to_index()
-        return self.names[index], explain(image, mask, format_of(self.job), table, self.job.data.size)
+        region_mask = region[0] if region else None
+        return self.names[index], explain(image, mask, format_of(self.job), table, self.job.data.size, region_mask)
 
     def _stream(self, order: NDArray[np.int64], augment: Augment, epoch: int) -> tf.data.Dataset:
         if not len(order):

@@ -45,7 +45,8 @@ def identity_of(job: TrainJob, names: Mapping[str, Sequence[str]]) -> Identity:
     settings = {
         "seed": job.seed,
         "labels": {"classes": classes, "unclaimed": job.labels.unclaimed},
-        "data": job.data.model_dump(mode="json", include={"bands", "depth", "decode", "size"}),
+        "data": job.data.model_dump(mode="json", include={"bands", "depth", "decode", "size"})
+        | ({"labelled": True} if job.data.labelled else {}),
         "model": job.model.model_dump(mode="json"),
         "loss": job.loss.model_dump(mode="json"),
         "optimizer": job.optimizer.model_dump(mode="json"),

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from segbatch.data.normalize import normalize
+from segbatch.data.normalize import Normalization
 from segbatch.models.decision import decide
 from segbatch.training.losses import Loss, mean
 from segbatch.training.metrics import Tally
@@ -27,8 +27,7 @@ class Steps:
         model: image [b, h, w, bands] to logits.
         loss: what is minimised.
         optimizer: how weights are updated.
-        how: normalisation of the images, as in `model.normalize`.
-        depth: bits of a band.
+        normalize: how the images are normalised.
         classes: number of classes.
         strategy: where the steps run. Defaults to the strategy in scope.
 
@@ -42,13 +41,12 @@ class Steps:
         loss: Loss,
         optimizer: keras.optimizers.Optimizer,
         *,
-        how: str,
-        depth: int,
+        normalize: Normalization,
         classes: int,
         strategy: tf.distribute.Strategy | None = None,
     ) -> None:
         self.model, self.loss, self.optimizer = model, loss, optimizer
-        self._how, self._depth = how, depth
+        self._normalize = normalize
         self._strategy = strategy or tf.distribute.get_strategy()
         with self._strategy.scope():
             optimizer.build(model.trainable_variables)
@@ -77,12 +75,12 @@ class Steps:
 
     def _logits(self, image: tf.Tensor) -> tf.Tensor:
         """float32 [b, h, w, channels], as in prediction."""
-        return tf.cast(self.model(normalize(image, self._how, self._depth), training=False), tf.float32)
+        return tf.cast(self.model(self._normalize(image), training=False), tf.float32)
 
     def _learn_on_replica(self, image: tf.Tensor, truth: tf.Tensor) -> None:
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
-            logits = self.model(normalize(image, self._how, self._depth), training=True)
+            logits = self.model(self._normalize(image), training=True)
             part = self.loss(truth, logits)
             everywhere = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, part.weight)
             value = mean(part.total, everywhere)

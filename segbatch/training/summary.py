@@ -7,12 +7,13 @@ from typing import Any
 from segbatch.models.decision import Head
 from segbatch.spec.bundle import BundleInfo
 from segbatch.spec.job import TrainJob
+from segbatch.training.basis import Basis
 from segbatch.training.state import TrainState
 
 THRESHOLD = 0.5
 
 
-def bundle_info(job: TrainJob, head: Head, provenance: dict[str, Any]) -> BundleInfo:
+def bundle_info(job: TrainJob, head: Head, provenance: dict[str, Any], basis: Basis) -> BundleInfo:
     """Say of a trained network what predicting needs to know."""
     return BundleInfo(
         name=job.name,
@@ -25,8 +26,10 @@ def bundle_info(job: TrainJob, head: Head, provenance: dict[str, Any]) -> Bundle
         depth=job.data.depth,
         decode=job.data.decode,
         normalize=job.model.normalize,
+        mean=basis.mean,
+        deviation=basis.deviation,
         threshold=THRESHOLD,
-        provenance=provenance,
+        provenance=provenance | basis.to_provenance(),
     )
 
 

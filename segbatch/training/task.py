@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
+from segbatch.data.pairs import Pair, pair_of
 from segbatch.errors import Exit, InputError
 from segbatch.runs.run import Run
 from segbatch.runs.splits import read_split
@@ -43,12 +43,9 @@ def train_task(run: Run, task: int, attempt: int, stop: Callable[[], bool], log:
     return int(Exit.OK)
 
 
-def _pair(run: Run, tile: Tile) -> tuple[bytes, bytes]:
+def _pair(run: Run, tile: Tile) -> Pair:
     record = run.record
-    return (
-        os.fsencode(os.path.join(record.images_root, tile.image)),
-        os.fsencode(os.path.join(record.masks_root, tile.mask)),
-    )
+    return pair_of(tile, record.images_root, record.masks_root, record.labelled_root)
 
 
 def _provenance(run: Run) -> dict[str, Any]:

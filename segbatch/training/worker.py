@@ -20,6 +20,7 @@ from segbatch.runs.files import write_json
 from segbatch.runs.progress import INTERVAL_S, TaskProgress
 from segbatch.spec.bundle import read_info
 from segbatch.spec.job import TrainJob
+from segbatch.training.basis import Basis, lay_basis
 from segbatch.training.checkpoint import Checkpoint, Checkpoints
 from segbatch.training.feed import Feed, Pair
 from segbatch.training.history import write_curves, write_history, write_timing
@@ -93,7 +94,8 @@ def train(
     if summary is not None:
         log(f"training is finished already: {verdict(summary)}")
         return summary
-    training = _Training(job, parts, checkpoints, found, folder, progress_path, stop, log)
+    basis = lay_basis(job, parts["train"], identity, folder, progress_path, stop, log)
+    training = _Training(job, parts, basis, checkpoints, found, folder, progress_path, stop, log)
     training.run()
     return training.finish(bundle, provenance)
 
@@ -116,6 +118,7 @@ class _Training:
         self,
         job: TrainJob,
         parts: dict[str, Feed],
+        basis: Basis,
         checkpoints: Checkpoints,
         found: Checkpoint | None,
         folder: Path,
@@ -126,7 +129,8 @@ class _Training:
         self._job, self._parts, self._checkpoints, self._folder = job, parts, checkpoints, folder
         self._stop, self._log = stop, log
         self._tiles = sum(len(feed.pairs) for feed in parts.values())
-        self._steps = _make_steps(job)
+        self._basis = basis
+        self._steps = _make_steps(job, basis)
         self._state = self._resume(found)
         limit = limit_of(job.train.max_rejected, self._tiles)
         self._rejections = Rejections(
@@ -160,7 +164,8 @@ class _Training:
         assign(self._steps.model.variables, self._checkpoints.best(state.best_epoch))
         summary = summarize(job, state, {part: len(feed.pairs) for part, feed in self._parts.items()})
         origin = provenance | {"epoch": state.best_epoch, "scores": summary["scores"]}
-        save_bundle(bundle, self._steps.model, bundle_info(job, self._steps.loss.head, origin))
+        info = bundle_info(job, self._steps.loss.head, origin, self._basis)
+        save_bundle(bundle, self._steps.model, info, self._basis.mean_image)
         self._write_tables(curves=True)
         write_json(self._folder / SUMMARY_FILE, summary)
         self._progress.update(self._loop.done, note="finished", force=True)
@@ -261,11 +266,11 @@ class _Training:
         return f"epoch {record.epoch}/{epochs}  {'  '.join(figures)}{best}  {rate}{ending}"
 
 
-def _make_steps(job: TrainJob) -> Steps:
+def _make_steps(job: TrainJob, basis: Basis) -> Steps:
     if job.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     classes = len(job.labels.scored)
-    loss = make_loss(job.loss.name, classes)
+    loss = make_loss(job.loss, classes, basis.weights)
     model = build(job.model, bands=job.data.bands, channels=loss.channels, seed=job.seed)
     optimizer = make_optimizer(job.optimizer)
-    return Steps(model, loss, optimizer, how=job.model.normalize, depth=job.data.depth, classes=classes)
+    return Steps(model, loss, optimizer, normalize=basis.normalization, classes=classes)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from segbatch.data.pairs import Pair
 from segbatch.spec.job import TrainJob
 from segbatch.training import worker
 
@@ -75,7 +76,7 @@ def make_job(*, labels: dict[str, Any] = THREE, **sections: Any) -> TrainJob:
 
 def run(
     job: TrainJob,
-    pairs: list[tuple[bytes, bytes]],
+    pairs: Sequence[Pair],
     folder: Path,
     *,
     stop: Callable[[], bool] = lambda: False,
@@ -84,7 +85,7 @@ def run(
 ) -> dict[str, Any]:
     """Train in `folder` on the first `train` tiles, validate on the others."""
     folder.mkdir(exist_ok=True)
-    names = [os.path.basename(os.fsdecode(image)) for image, _ in pairs]
+    names = [os.path.basename(os.fsdecode(pair[0])) for pair in pairs]
     return worker.train(
         job,
         pairs[:train],

@@ -113,7 +113,12 @@ def inside_of_plan(plan: Plan, site: Site, environ: Mapping[str, str] = os.envir
     Raises:
         InputError: links lead to too many places.
     """
-    roots = {"data.images": plan.images_root, "data.masks": plan.masks_root, "data.predictions": plan.predictions_root}
+    roots = {
+        "data.images": plan.images_root,
+        "data.masks": plan.masks_root,
+        "data.labelled": plan.labelled_root,
+        "data.predictions": plan.predictions_root,
+    }
     return _inside(plan.job, site, roots, str(plan.bundle or ""), lambda: plan.tiles, environ)
 
 
@@ -127,6 +132,7 @@ def inside_of_run(run: Run, site: Site, environ: Mapping[str, str] = os.environ)
     roots = {
         "data.images": record.images_root,
         "data.masks": record.masks_root,
+        "data.labelled": record.labelled_root,
         "data.predictions": record.predictions_root,
     }
     return _inside(run.job, site, roots, record.bundle, lambda: list(read_tiles(run.paths.tiles)), environ)
@@ -164,7 +170,8 @@ def _inside(
 
 def _names(tiles: Sequence[Tile], origin: str) -> Iterator[str]:
     for tile in tiles:
-        name = {"data.images": tile.image, "data.masks": tile.mask}.get(origin, tile.prediction)
+        by_origin = {"data.images": tile.image, "data.masks": tile.mask, "data.labelled": tile.labelled}
+        name = by_origin.get(origin, tile.prediction)
         if name:
             yield name
 
