@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from segbatch.spec.augmentation import unfit
 from segbatch.spec.data import Data
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob
 from segbatch.spec.labels import Labels
@@ -120,6 +121,9 @@ def _training(job: TrainJob) -> Iterator[Conflict]:
     if job.loss.name == "binary_crossentropy" and count != 2:
         message = f"binary_crossentropy is for two classes; these labels have {count} that are not ignored"
         yield Conflict(("loss", "name"), message, _counted(job.labels))
+    for position, message in unfit(job.augment, job.data.bands, job.model.input):
+        needs: tuple[KeyPath, ...] = (("data", "bands"), ("model", "input"))
+        yield Conflict(("augment", position), message, needs)
 
 
 def _counted(labels: Labels) -> tuple[KeyPath, ...]:
