@@ -14,6 +14,7 @@ COMMANDS = {
     "demo": "segbatch.cli.demo:demo",
     "init": "segbatch.cli.init:init",
     "check": "segbatch.cli.check:check",
+    "preview": "segbatch.cli.preview:preview",
     "doctor": "segbatch.cli.doctor:doctor",
     "schema": "segbatch.cli.schema:schema",
     "plan": "segbatch.cli.plan:plan",
