@@ -26,6 +26,7 @@ COMMANDS = {
     "logs": "segbatch.cli.logs:logs",
     "runs": "segbatch.cli.watch:runs",
     "report": "segbatch.cli.report:report",
+    "compare": "segbatch.cli.compare:compare",
 }
 
 
