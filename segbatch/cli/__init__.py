@@ -15,6 +15,7 @@ COMMANDS = {
     "init": "segbatch.cli.init:init",
     "check": "segbatch.cli.check:check",
     "stats": "segbatch.cli.stats:stats",
+    "preview": "segbatch.cli.preview:preview",
     "doctor": "segbatch.cli.doctor:doctor",
     "schema": "segbatch.cli.schema:schema",
     "plan": "segbatch.cli.plan:plan",
@@ -26,6 +27,7 @@ COMMANDS = {
     "logs": "segbatch.cli.logs:logs",
     "runs": "segbatch.cli.watch:runs",
     "report": "segbatch.cli.report:report",
+    "compare": "segbatch.cli.compare:compare",
 }
 
 

@@ -166,19 +166,21 @@ def sample_stream(
     image_paths, mask_paths = (tf.constant([pair[side] for pair in pairs], tf.string) for side in (0, 1))
     region_paths = _region_paths(pairs)
     key = tf.constant(epoch_key(seed, epoch), tf.int64)
+    peak = float(2**fmt.depth - 1)
 
     def load(index: tf.Tensor) -> dict[str, tf.Tensor]:
         image, truth = _read_pair(image_paths[index], mask_paths[index], fmt, table, tile_size)
         if region_paths is not None:
             truth = _within_region(truth, region_paths[index])
         image, truth = resize_image(image, size, resize), resize_mask(truth, size)
-        image, truth = apply(augment, image, truth, tf.stack([key, index]))
+        image, truth = apply(augment, image, truth, tf.stack([key, index]), peak)
         image, truth = tf.ensure_shape(image, [*size, fmt.bands]), tf.ensure_shape(truth, size)
         return {"index": index, "image": image, "truth": truth}
 
     return (
         tf.data.Dataset.from_tensor_slices(np.asarray(order, np.int64))
-        .map(load, num_parallel_calls=readers, deterministic=True)
+        # Nothing in it is Python that needs rewriting as a graph, which would take longer than the tracing.
+        .map(tf.autograph.experimental.do_not_convert(load), num_parallel_calls=readers, deterministic=True)
         .ignore_errors()
         .batch(batch_size)
         .prefetch(2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from segbatch.spec.augmentation import unfit
 from segbatch.spec.data import Data
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob
 from segbatch.spec.loss_conflicts import counted, loss_conflicts
@@ -128,6 +129,9 @@ def _training(job: TrainJob) -> Iterator[Conflict]:
         message = f"ImageNet's mean and deviation are of 3 bands, not of {job.data.bands}"
         yield Conflict(("model", "normalize"), message, (("data", "bands"),))
     yield from loss_conflicts(job.loss, job.labels, labelled=job.data.labelled is not None)
+    for position, message in unfit(job.augment, job.data.bands, job.model.input):
+        needs: tuple[KeyPath, ...] = (("data", "bands"), ("model", "input"))
+        yield Conflict(("augment", position), message, needs)
 
 
 def _model_and_labels(job: PredictJob) -> Iterator[Conflict]:

@@ -71,7 +71,8 @@ class TrainJob(Common):
     train: Train = Train()
     """The course of training."""
     augment: Augment = ()
-    """Changes made to training samples, in order."""
+    """Changes made to training samples: a list of operations, in order, or `basic` (hue), `advanced` (hue, brightness,
+    contrast) or `bad` (both flips)."""
 
 
 class PredictJob(Common):

@@ -86,20 +86,30 @@ class Feed:
 
     def pick(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.uint8], list[str]]:
         """Read a few samples, spread evenly over the part, as they are: images, truths, names."""
-        indices = np.unique(np.linspace(0, len(self.pairs) - 1, min(count, len(self.pairs))).astype(np.int64))
-        images, truths, names = [], [], []
-        for batch in self._stream(indices, (), 0):
+        images, truths, indices = self.read(self.spread(count))
+        return images, truths, [self.names[index] for index in indices]
+
+    def spread(self, count: int) -> NDArray[np.int64]:
+        """Indices of a few samples, spread evenly over the part."""
+        return np.unique(np.linspace(0, len(self.pairs) - 1, min(count, len(self.pairs))).astype(np.int64))
+
+    def read(
+        self, indices: NDArray[np.int64], epoch: int | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8], list[int]]:
+        """Read samples as they are, or as learning sees them in an epoch (counted from 0).
+
+        Returns:
+            Images [n, h, w, bands], truths [n, h, w], and the indices of those that could be read, in order.
+        """
+        height, width = self.job.model.input
+        images = [np.empty((0, height, width, self.job.data.bands), np.float32)]
+        truths = [np.empty((0, height, width), np.uint8)]
+        found: list[int] = []
+        for batch in self._stream(indices, () if epoch is None else self.job.augment, epoch or 0):
             images.append(batch["image"].numpy())
             truths.append(batch["truth"].numpy())
-            names += [self.names[index] for index in batch["index"].numpy()]
-        height, width = self.job.model.input
-        if not names:
-            return (
-                np.empty((0, height, width, self.job.data.bands), np.float32),
-                np.empty((0, height, width), np.uint8),
-                [],
-            )
-        return np.concatenate(images), np.concatenate(truths), names
+            found += batch["index"].numpy().tolist()
+        return np.concatenate(images), np.concatenate(truths), found
 
     def explain(self, index: int) -> tuple[str, str]:
         """Name a tile that could not be read, and say why."""

@@ -50,7 +50,7 @@ def identity_of(job: TrainJob, names: Mapping[str, Sequence[str]]) -> Identity:
         "model": job.model.model_dump(mode="json"),
         "loss": job.loss.model_dump(mode="json"),
         "optimizer": job.optimizer.model_dump(mode="json"),
-        "augment": [step.model_dump(mode="json") for step in job.augment],
+        "augment": [step.plain() for step in job.augment],
         "train": job.train.model_dump(mode="json", include={"epochs", "batch_size", "best", "deterministic"}),
     }
     tiles = {

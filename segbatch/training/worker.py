@@ -20,6 +20,7 @@ from segbatch.runs.files import write_json
 from segbatch.runs.progress import INTERVAL_S, TaskProgress
 from segbatch.spec.bundle import read_info
 from segbatch.spec.job import TrainJob
+from segbatch.training.animation import write_animation
 from segbatch.training.basis import Basis, lay_basis
 from segbatch.training.checkpoint import Checkpoint, Checkpoints
 from segbatch.training.feed import Feed, Pair
@@ -33,6 +34,7 @@ from segbatch.training.rejections import Rejections, limit_of
 from segbatch.training.state import EpochRecord, TrainState
 from segbatch.training.steps import Steps, assign, values_of
 from segbatch.training.summary import bundle_info, duration, spell, summarize, verdict
+from segbatch.training.tensorboard import FOLDER, EventLog
 
 Log = Callable[[str], None]
 Names = tuple[Sequence[str], Sequence[str]]
@@ -143,6 +145,7 @@ class _Training:
         self._started, self._first_done = time.monotonic(), self._loop.done
         self._shown = self._saved = time.monotonic()
         self._drawn = -CURVES_EVERY_S
+        self._events = EventLog(folder / FOLDER, job.labels.names, self._state.history, self._state.times)
 
     def run(self) -> None:
         """Run the epochs that are left."""
@@ -163,10 +166,13 @@ class _Training:
             raise RuntimeError("a training without an epoch")
         assign(self._steps.model.variables, self._checkpoints.best(state.best_epoch))
         summary = summarize(job, state, {part: len(feed.pairs) for part, feed in self._parts.items()})
+        summary["parameters"] = self._steps.model.count_params()
         origin = provenance | {"epoch": state.best_epoch, "scores": summary["scores"]}
         info = bundle_info(job, self._steps.loss.head, origin, self._basis)
         save_bundle(bundle, self._steps.model, info, self._basis.mean_image)
         self._write_tables(curves=True)
+        self._events.close()
+        write_animation(self._folder / "epochs.gif", self._folder / "previews", state.epoch)
         write_json(self._folder / SUMMARY_FILE, summary)
         self._progress.update(self._loop.done, note="finished", force=True)
         self._log(f"training finished: {verdict(summary)}")
@@ -223,6 +229,7 @@ class _Training:
         )
         due = time.monotonic() - self._drawn >= CURVES_EVERY_S
         self._write_tables(curves=due)
+        self._events.add(record)
         if samples is not None:
             self._draw(record.epoch, samples)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from segbatch.data.augment import OPERATIONS
 from segbatch.data.decode import ImageFormat
 from segbatch.data.streams import epoch_order, sample_stream, tile_stream
 from segbatch.spec.augmentation import AugmentStep
@@ -226,10 +224,6 @@ def test_readers_batches_and_the_start_change_no_sample(tiles: list[tuple[bytes,
 def test_samples_of_another_size_than_declared_are_missing(tiles: list[tuple[bytes, bytes]]) -> None:
     assert samples(tiles, tile_size=(6, 7)) == []
     assert len(samples(tiles, tile_size=(6, 6))) == 2
-
-
-def test_every_operation_of_a_job_is_known() -> None:
-    assert set(OPERATIONS) == set(get_args(AugmentStep.model_fields["op"].annotation))
 
 
 def test_the_order_is_the_same_everywhere() -> None:

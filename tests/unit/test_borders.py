@@ -28,8 +28,8 @@ BELOW: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 INSIDE_FUNCTIONS = {
-    # Looking at pictures and painting them needs NumPy and Pillow, but only when asked for.
-    "cli": {"data", "demo"},
+    # Looking at pictures and painting them needs NumPy, Pillow or TensorFlow, but only when asked for.
+    "cli": {"data", "demo", "training"},
 }
 LIGHT = "segbatch.demo.settings"
 """Numbers that the demo's options show as their defaults."""
@@ -120,7 +120,7 @@ def test_control_side_reaches_worker_packages_only_inside_functions(repo: Path) 
     assert not wrong
 
 
-@pytest.mark.parametrize("command", [[], ["submit"], ["status"], ["check"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["submit"], ["status"], ["check"], ["demo"], ["preview"]])
 def test_help_loads_nothing_heavy(command: list[str]) -> None:
     code = (
         "import sys\nfrom segbatch.cli import cli\n"

@@ -129,7 +129,8 @@ def test_a_union_gives_one_line() -> None:
         (("optimizer", "learning_rate"), 0, "expected a number above 0, received 0"),
         (("optimizer", "learning_rate"), float("nan"), "expected a number above 0, received nan"),
         (("train", "epochs"), None, "expected a whole number of at least 1, received nothing"),
-        (("augment",), {"op": "flip_up_down"}, "expected a list of mappings, received a mapping"),
+        (("augment",), {"op": "flip_up_down"}, "expected basic, advanced or bad, or a list of operations, "
+         "received a mapping"),
         (("resources", "memory"), "lots", 'expected a memory size such as "16G" or "500M", or megabytes, received '
          "'lots'"),
         (("resources", "time"), "4 hours", 'expected a time of a minute or more such as "4h", "30min" or '

@@ -46,6 +46,8 @@ GOOD = [
     TRAIN + "train: {epochs: '${N}', max_rejected: 0.5, deterministic: '${D:-true}'}\nmodel:\naugment:\n",
     TRAIN + "resources: {memory: 16G, time: 4:00:00}\nslurm: {exclusive: true, nice: 3, x: y}\n",
     TRAIN + "augment: [{op: flip_up_down, p: 0.1}]\nmodel: {input: [64, 64], weights: null}\n",
+    TRAIN + "augment: advanced\n",
+    TRAIN + "augment: [hue, {op: zoom, range: [0.5, '${N}']}]\n",
     "kind: train\ndata: {images: i, masks: m, split: {by: counts, counts: {train: 3}}}\nlabels:\n  classes:\n"
     "    - {id: 0, name: a, color: '#00ff00', values: 0-9}\n"
     "    - {id: 1, name: b, color: [1, 2, 3], values: [11, 20-30]}\n",
@@ -65,6 +67,9 @@ BAD = [
     TRAIN + "predict: {tasks: 3}\n",
     TRAIN + "augment: {op: flip_up_down}\n",
     TRAIN + "augment: [{op: flip}]\n",
+    TRAIN + "augment: medium\n",
+    TRAIN + "augment: [flip]\n",
+    TRAIN + "augment: [{op: crop, share: 1}]\n",
     PREDICT + "predict: {fit: windows}\n",
     PREDICT + "train: {epochs: 3}\n",
     PREDICT + "data_root: x\n",
@@ -123,7 +128,7 @@ def test_keys_as_text() -> None:
     assert keys_text(jobs, "data.split.by").startswith(
         "data.split.by  'hash', 'counts', 'column' or 'folder'  default hash\n"
     )
-    assert "augment[].op  'flip_left_right' or 'flip_up_down'  required  [kind: train]" in keys_text(jobs, "augment")
+    assert "augment[].p  a number from 0 to 1  default 0.5  [kind: train]" in keys_text(jobs, "augment")
     assert "profiles.NAME.qos" in keys_text([("site", Site)])
     assert keys_text([("labels", Labels)], "nothing") == ""
     everything = keys_text(jobs)
