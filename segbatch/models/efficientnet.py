@@ -51,6 +51,9 @@ class EfficientNet:
 
 
 def _same(layer: Any) -> Any:
+    if isinstance(layer, layers.Normalization):
+        # In float32 also under a mixed precision policy, which would round the pixels.
+        return layers.Normalization.from_config(layer.get_config() | {"dtype": "float32"})
     return layer
 
 

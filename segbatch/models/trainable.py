@@ -32,19 +32,25 @@ def set_trainable(model: keras.Model, freeze: bool, fine_tune_from: str | None) 
             key = "freeze" if freeze else "fine_tune_from"
             raise InputError(f"model.{key}: network {model.name!r} has no encoder of which layers could be frozen.")
         return
+    start = len(encoder.layers) if freeze else _position(encoder, fine_tune_from)
+    # Layer by layer, since Keras passes a value on from a network to its layers only where the network's own changes.
     encoder.trainable = not freeze
-    if freeze or fine_tune_from is None:
-        return
-    names = [layer.name for layer in encoder.layers]
-    if fine_tune_from not in names:
-        close = difflib.get_close_matches(fine_tune_from, names, n=1)
+    for position, layer in enumerate(encoder.layers):
+        layer.trainable = position >= start
+
+
+def _position(encoder: keras.Model, layer: str | None) -> int:
+    names = [each.name for each in encoder.layers]
+    if layer is None:
+        return 0
+    if layer not in names:
+        close = difflib.get_close_matches(layer, names, n=1)
         guess = f" Did you mean {close[0]!r}?" if close else ""
         raise InputError(
-            f"model.fine_tune_from: encoder {encoder.name!r} has no layer {fine_tune_from!r}.{guess} "
+            f"model.fine_tune_from: encoder {encoder.name!r} has no layer {layer!r}.{guess} "
             f"Its layers: {', '.join(names)}."
         )
-    for layer in encoder.layers[: names.index(fine_tune_from)]:
-        layer.trainable = False
+    return names.index(layer)
 
 
 def _encoder_in(model: keras.Model) -> keras.Model | None:
