@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from segbatch.errors import InputError
+from segbatch.models.padding import padded
 from segbatch.models.registry import ARCHITECTURES
 from segbatch.spec.network import Model
 
@@ -21,26 +21,16 @@ def build(model: Model, *, bands: int, channels: int, seed: int) -> keras.Model:
         seed: seed of the initial weights and of dropout.
 
     Returns:
-        A network from float32 (B, height, width, bands), 0 to 1, to logits, float32 (B, height, width, channels).
+        A network from float32 (B, height, width, bands), 0 to 1, to logits, float32 (B, height, width, channels). Its
+        layers have the dtype policy in scope, such as `mixed_float16`; logits are float32 under each. Where height or
+        width is no multiple of what the architecture needs, a margin of zeros is added inside and cut off again.
 
     Raises:
-        InputError: unknown names, an input size that cannot be halved often enough, or weights that are missing or
-            do not fit.
+        InputError: unknown names, or weights that are missing or do not fit.
     """
     architecture = ARCHITECTURES.get(model.chosen)()
-    _check_sides(model, architecture.multiple(model))
+    multiple = architecture.multiple(model)
     keras.utils.set_random_seed(seed)
     inputs = keras.Input((*model.input, bands), name="image")
-    return keras.Model(inputs, architecture.connect(model, inputs, channels), name=model.chosen)
-
-
-def _check_sides(model: Model, multiple: int) -> None:
-    if any(side % multiple for side in model.input):
-        height, width = model.input
-        lower = [max(side // multiple, 1) * multiple for side in model.input]
-        upper = [-(-side // multiple) * multiple for side in model.input]
-        near = " or ".join(dict.fromkeys(str(sides) for sides in (lower, upper)))
-        raise InputError(
-            f"model.input: {model.chosen!r} needs a height and width that are multiples of {multiple}, "
-            f"received [{height}, {width}]. Nearest: {near}."
-        )
+    outputs = padded(inputs, multiple, lambda pixels: architecture.connect(model, pixels, channels))
+    return keras.Model(inputs, outputs, name=model.chosen)

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segbatch.errors import InputError
+from segbatch.models.dropout import portable
 from segbatch.models.folders import replace_folder
 from segbatch.models.keras_file import derive_info, read_model
+from segbatch.models.padding import fitted
 from segbatch.runs.files import temporary_name, write_json
 from segbatch.spec.bundle import BUNDLE_FILE, MEAN_IMAGE_FILE, MODEL_FILE, BundleInfo, read_info
 from segbatch.spec.labels import Labels
@@ -56,7 +58,7 @@ def save_bundle(
     temporary = temporary_name(place)
     temporary.mkdir()
     try:
-        model.save(temporary / MODEL_FILE)
+        portable(model).save(temporary / MODEL_FILE)
         if mean_image is not None:
             np.save(temporary / MEAN_IMAGE_FILE, mean_image.astype(np.float32), allow_pickle=False)
         write_json(temporary / BUNDLE_FILE, info.model_dump(mode="json"))
@@ -170,20 +172,21 @@ def _check_fit(folder: Path, model: keras.Model, info: BundleInfo) -> None:
 def _on_size(network: keras.Model, height: int | None, width: int | None) -> keras.Model:
     """Copy a network's layers, with random weights; those of its inputs that are pictures get a new size."""
 
-    def renewed(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    def renewed_input(tensor: keras.KerasTensor) -> keras.KerasTensor:
         shape = (height, width, tensor.shape[3]) if len(tensor.shape) == 4 else tensor.shape[1:]
         return keras.Input(shape, dtype=tensor.dtype)
 
     sequential = isinstance(network, keras.Sequential)
-    inputs = renewed(network.inputs[0]) if sequential else keras.tree.map_structure(renewed, network.input)
-    return keras.models.clone_model(network, input_tensors=inputs, clone_function=_of_any_size)
+    inputs = renewed_input(network.inputs[0]) if sequential else keras.tree.map_structure(renewed_input, network.input)
 
+    def renewed_layer(layer: Any) -> Any:
+        # Networks within the network lose the input size they were built for.
+        if isinstance(layer, keras.Model):
+            return _on_size(layer, None, None)
+        config = layer.get_config()
+        return layer.__class__.from_config(fitted(config, height, width) if height and width else config)
 
-def _of_any_size(layer: Any) -> Any:
-    """Copy a layer; networks within the network lose the input size they were built for."""
-    if isinstance(layer, keras.Model):
-        return _on_size(layer, None, None)
-    return layer.__class__.from_config(layer.get_config())
+    return keras.models.clone_model(network, input_tensors=inputs, clone_function=renewed_layer)
 
 
 def _no_such_size(model: keras.Model, size: tuple[int, int], reason: str) -> InputError:

@@ -33,8 +33,9 @@ class MobileNetV2:
     def backbone(self, bands: int) -> keras.Model:
         """Return the network without its classifier, for inputs float32 (B, any, any, bands), 0 to 1."""
         inputs = keras.Input((None, None, bands), name="pixels")
-        # The published weights were trained on -1 to 1.
-        scaled = keras.layers.Rescaling(2.0, offset=-1.0, name="rescaling")(inputs)
+        # The published weights were trained on -1 to 1. In float32 also under a mixed precision policy, which would
+        # round the pixels.
+        scaled = keras.layers.Rescaling(2.0, offset=-1.0, dtype="float32", name="rescaling")(inputs)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="This model usually expects 1 or 3 input channels")
             return keras.applications.MobileNetV2(

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
+from segbatch.models.blocks import logits
 from segbatch.models.registry import DECODERS
+from segbatch.spec.network import Model
 
 _FILTERS = (64, 128, 256, 512)
 """Filters of the blocks, finest first."""
@@ -43,8 +45,8 @@ def upsample(filters: int, size: int, apply_dropout: bool = False, *, name: str 
 
 
 @DECODERS.register("pix2pix")
-def pix2pix(features: Sequence[keras.KerasTensor], channels: int) -> keras.KerasTensor:
-    """Return logits, float32 (B, height, width, channels), from features at 1/2, 1/4, ... of the input.
+def pix2pix(features: Sequence[keras.KerasTensor], channels: int, model: Model, stride: int) -> keras.KerasTensor:
+    """Return logits, float32 (B, height, width, channels).
 
     Five features take blocks of 512, 256, 128 and 64 filters; fewer or more go on with that row.
     """
@@ -53,6 +55,6 @@ def pix2pix(features: Sequence[keras.KerasTensor], channels: int) -> keras.Keras
         filters = _FILTERS[min(step, len(_FILTERS) - 1)]
         x = upsample(filters, 3, name=f"up{step}")(x)
         x = layers.Concatenate(name=f"up{step}_skip")([x, skips[step]])
-    x = layers.Conv2DTranspose(_FILTERS[0], 3, strides=2, padding="same", name="last_transpose")(x)
-    # float32 also under a mixed precision policy: losses and thresholds need the digits.
-    return layers.Conv2D(channels, 1, dtype="float32", name="logits")(x)
+    if stride > 1:
+        x = layers.Conv2DTranspose(_FILTERS[0], 3, strides=2, padding="same", name="last_transpose")(x)
+    return logits(x, channels)

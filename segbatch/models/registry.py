@@ -89,7 +89,8 @@ class Encoder(Protocol):
     multiple: int
     """Height and width of the input must be multiples of this."""
     taps: tuple[str, ...]
-    """Layers whose outputs go to the decoder, finest first; the last one is the bottom, at 1/`multiple`."""
+    """Layers whose outputs go to the decoder, finest first, each half as high and wide as the one before. The last one
+    is the bottom, at 1/`multiple`; the first is at the input's own height and width or at half of them."""
 
     def backbone(self, bands: int) -> keras.Model:
         """Return the network with random weights, up to and including the last layer of its weights files.
@@ -104,13 +105,16 @@ class Encoder(Protocol):
 class Decoder(Protocol):
     """Brings an encoder's features back to the input's height and width."""
 
-    def __call__(self, features: Sequence[keras.KerasTensor], channels: int) -> keras.KerasTensor:
+    def __call__(
+        self, features: Sequence[keras.KerasTensor], channels: int, model: Model, stride: int
+    ) -> keras.KerasTensor:
         """Return logits.
 
         Args:
-            features: (B, h, w, any), finest first, each half as high and wide as the one before; the first at half of
-                the input.
+            features: (B, h, w, any), finest first, each half as high and wide as the one before.
             channels: channels of the result.
+            model: the job's `model` section, for the settings that are the decoder's own.
+            stride: of the first features: 1 where they have the input's height and width, 2 where they have half.
 
         Returns:
             float32 (B, height, width, channels).
@@ -121,7 +125,7 @@ class Architecture(Protocol):
     """A whole network, made from the job's `model` section."""
 
     def multiple(self, model: Model) -> int:
-        """Return what height and width of the input must be multiples of.
+        """Return what height and width must be multiples of inside the network; other inputs are padded to it.
 
         Raises:
             InputError: a setting that it needs is missing or unknown.

@@ -10,6 +10,7 @@ from segbatch.spec.data import Data
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob
 from segbatch.spec.loss_conflicts import counted, loss_conflicts
 from segbatch.spec.passthrough import option_conflicts
+from segbatch.spec.registered import unknown_names
 from segbatch.spec.section import Conflict, KeyPath
 
 KERAS_FILES = (".keras", ".h5", ".hdf5")
@@ -122,6 +123,8 @@ def _parts(job: Job) -> Iterator[Conflict]:
 
 
 def _training(job: TrainJob) -> Iterator[Conflict]:
+    for conflict in unknown_names(job.model):
+        yield Conflict(("model", *conflict.at), conflict.message)
     if job.model.weights == "imagenet" and job.data.bands != 3:
         message = f"ImageNet weights are for images of 3 bands, not of {job.data.bands}"
         yield Conflict(("model", "weights"), message, (("data", "bands"),))
