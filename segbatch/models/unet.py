@@ -8,6 +8,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from segbatch.models.dropout import Dropout
 from segbatch.models.registry import ARCHITECTURES
 from segbatch.spec.network import Model
 
@@ -53,4 +54,4 @@ def _level(x: keras.KerasTensor, filters: int, name: str) -> keras.KerasTensor:
 
 
 def _drop(x: keras.KerasTensor, rate: float, name: str) -> keras.KerasTensor:
-    return layers.Dropout(rate, name=name)(x) if rate else x
+    return Dropout(rate, name=name)(x) if rate else x

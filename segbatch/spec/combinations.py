@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from segbatch.spec.course_conflicts import course_conflicts
 from segbatch.spec.data import Data
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob
 from segbatch.spec.labels import Labels
@@ -120,6 +121,7 @@ def _training(job: TrainJob) -> Iterator[Conflict]:
     if job.loss.name == "binary_crossentropy" and count != 2:
         message = f"binary_crossentropy is for two classes; these labels have {count} that are not ignored"
         yield Conflict(("loss", "name"), message, _counted(job.labels))
+    yield from course_conflicts(job)
 
 
 def _counted(labels: Labels) -> tuple[KeyPath, ...]:
