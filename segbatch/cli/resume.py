@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 @click.option(
     "--force",
     is_flag=True,
-    help="Go on although it cannot be asked whether the run is still at work, or in another container image.",
+    help="Go on although it cannot be asked whether the run is still at work, in another container image, or, for a "
+    "training, although its job or its data were changed.",
 )
 @click.option("--tasks", type=click.IntRange(min=1), help="Cut what is missing into so many tasks; not for train runs.")
 def resume(
@@ -76,6 +77,10 @@ def resume(
                 f"Stop it first: segbatch cancel {opened.paths.folder}"
             )
         opened = _cut_anew(opened, tasks, force)
+    if force and opened.record.kind == "train" and not live:
+        from segbatch.runs.forcing import force as force_training
+
+        force_training(opened)
     state = run_status(opened)
     if state.state == "done" and not unfinished(opened):
         click.echo(f"{opened.label} is done already; nothing to resume")

@@ -19,7 +19,7 @@ def set_trainable(model: keras.Model, freeze: bool, fine_tune_from: str | None) 
 
     Args:
         model: a network made by `build`, or an encoder itself.
-        freeze: freeze the whole encoder.
+        freeze: freeze the whole encoder, unless `fine_tune_from` says how far.
         fine_tune_from: a layer of the encoder: those before it, in the order of `layers`, are frozen, it and those
             after it learn.
 
@@ -32,9 +32,10 @@ def set_trainable(model: keras.Model, freeze: bool, fine_tune_from: str | None) 
             key = "freeze" if freeze else "fine_tune_from"
             raise InputError(f"model.{key}: network {model.name!r} has no encoder of which layers could be frozen.")
         return
-    start = len(encoder.layers) if freeze else _position(encoder, fine_tune_from)
+    frozen = freeze and fine_tune_from is None
+    start = len(encoder.layers) if frozen else _position(encoder, fine_tune_from)
     # Layer by layer, since Keras passes a value on from a network to its layers only where the network's own changes.
-    encoder.trainable = not freeze
+    encoder.trainable = not frozen
     for position, layer in enumerate(encoder.layers):
         layer.trainable = position >= start
 

@@ -119,6 +119,11 @@ class RunPaths:
         return self.folder / "training"
 
     @property
+    def forced(self) -> Path:
+        """Says that a training goes on although its job was changed; there from `resume --force` until its end."""
+        return self.folder / "forced.json"
+
+    @property
     def report(self) -> Path:
         """Folder of the report."""
         return self.folder / "report"

@@ -88,7 +88,8 @@ def unfinished(run: Run, tasks: Iterable[int] | None = None) -> Sequence[int]:
     """
     wanted = run.current_tasks if tasks is None else tasks
     if run.record.kind == "train":
-        return [] if (run.paths.model / "bundle.json").exists() else sorted(wanted)
+        done = (run.paths.model / "bundle.json").exists() and not run.paths.forced.exists()
+        return [] if done else sorted(wanted)
     rows = proofs(run)
     in_order = sorted(wanted, key=lambda task: run.shard(task).first)
     return sorted(task for task in in_order if any(row is None for _, _, row in checked_tiles(run, task, rows)))

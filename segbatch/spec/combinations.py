@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from segbatch.spec.augmentation import unfit
+from segbatch.spec.course_conflicts import course_conflicts
 from segbatch.spec.data import Data
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob
 from segbatch.spec.loss_conflicts import counted, loss_conflicts
@@ -135,6 +136,7 @@ def _training(job: TrainJob) -> Iterator[Conflict]:
     for position, message in unfit(job.augment, job.data.bands, job.model.input):
         needs: tuple[KeyPath, ...] = (("data", "bands"), ("model", "input"))
         yield Conflict(("augment", position), message, needs)
+    yield from course_conflicts(job)
 
 
 def _model_and_labels(job: PredictJob) -> Iterator[Conflict]:

@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from segbatch.spec.augmentation import Augment
-from segbatch.spec.course import Optimizer, Train
+from segbatch.spec.course import Phases, Train
 from segbatch.spec.data import Data
 from segbatch.spec.inference import Predict, Report, TrainedModel
 from segbatch.spec.labels import Labels
 from segbatch.spec.loss import Loss
 from segbatch.spec.network import Model
+from segbatch.spec.optimizer import Optimizer
 from segbatch.spec.resources import Container, FinishResources, Output, Resources, Retries
 from segbatch.spec.section import Expected, Section
 
@@ -73,6 +74,8 @@ class TrainJob(Common):
     augment: Augment = ()
     """Changes made to training samples: a list of operations, in order, or `basic` (hue), `advanced` (hue, brightness,
     contrast) or `bad` (both flips)."""
+    phases: Phases = ()
+    """Stretches of epochs, one after the other, each with what differs in it. Defaults to one, as the job says."""
 
 
 class PredictJob(Common):

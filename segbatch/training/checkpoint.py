@@ -21,7 +21,6 @@ from segbatch.errors import InputError
 from segbatch.runs.files import replacing
 from segbatch.training.identity import Identity
 
-KEPT = 2
 Arrays = Sequence[NDArray[np.generic]]
 
 
@@ -77,19 +76,32 @@ class Checkpoint:
     """All variables, in order."""
     state: dict[str, Any]
     """The training's state, as it was given."""
+    changed: tuple[str, ...] = ()
+    """What has been changed since in the job or its data, in words."""
 
 
 class Checkpoints:
-    """The checkpoints of one training: the last two, and the weights of the best epoch.
+    """The checkpoints of one training: the last few, and the weights of the best epoch.
 
     Args:
         folder: where they lie; made when the first is written.
         identity: the training they must belong to.
-        log: told of damaged files.
+        log: told of damaged files, and of changes.
+        keep: how many are kept.
+        force: go on from a checkpoint of another identity.
     """
 
-    def __init__(self, folder: Path, identity: Identity, log: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        identity: Identity,
+        log: Callable[[str], None] = print,
+        *,
+        keep: int = 2,
+        force: bool = False,
+    ) -> None:
         self._folder, self._identity, self._log = folder, identity, log
+        self._keep, self._force = keep, force
 
     def latest(self) -> Checkpoint | None:
         """Read the newest checkpoint that is whole, with its best epoch's weights whole too.
@@ -110,18 +122,22 @@ class Checkpoints:
                 self._log(f"damaged checkpoint left aside, the one before it is used: {error}")
                 path.replace(path.with_name(f"damaged-{path.name}"))
                 continue
-            self._check(path, state["identity"])
-            return Checkpoint(path, arrays, state["training"])
+            changed = self._check(path, state["identity"])
+            return Checkpoint(path, arrays, state["training"], changed)
         return None
 
-    def _check(self, path: Path, saved: Mapping[str, Any]) -> None:
+    def _check(self, path: Path, saved: Mapping[str, Any]) -> tuple[str, ...]:
         different = self._identity.differences(saved)
-        if different:
-            shown = "; ".join(different[:5]) + (f"; and {len(different) - 5} more" if len(different) > 5 else "")
+        if not different:
+            return ()
+        shown = "; ".join(different[:5]) + (f"; and {len(different) - 5} more" if len(different) > 5 else "")
+        if not self._force:
             raise InputError(
-                f"{path}: this checkpoint belongs to another training: {shown}. "
-                "Put the settings back as they were, or submit the job as a new run."
+                f"{path}: this checkpoint belongs to another training: {shown}. Put the settings back as they were, "
+                "submit the job as a new run, or go on all the same with `segbatch resume --force`."
             )
+        self._log(f"going on although the job was changed: {shown}")
+        return tuple(different)
 
     def write(self, epoch: int, position: int, arrays: Arrays, training: Mapping[str, Any], best: int | None) -> Path:
         """Write a checkpoint and remove what it makes superfluous.
@@ -167,9 +183,9 @@ class Checkpoints:
     def _prune(self) -> None:
         """Keep the last checkpoints, and the best weights that one of them names."""
         found = self._all()
-        for path in found[:-KEPT]:
+        for path in found[: -self._keep]:
             path.unlink(missing_ok=True)
-        named = {self._best_path(epoch) for path in found[-KEPT:] for epoch in _best_named(path)}
+        named = {self._best_path(epoch) for path in found[-self._keep :] for epoch in _best_named(path)}
         for path in self._folder.glob("best-*.npz"):
             if path not in named:
                 path.unlink(missing_ok=True)

@@ -59,19 +59,21 @@ class Feed:
             return epoch_order(len(self.pairs), self.job.seed, epoch)
         return np.arange(len(self.pairs), dtype=np.int64)
 
-    def batches(self, epoch: int, start: int, missing: Callable[[str, list[int]], None]) -> Iterator[Batch]:
+    def batches(
+        self, epoch: int, start: int, missing: Callable[[str, list[int]], None], augment: Augment = ()
+    ) -> Iterator[Batch]:
         """Yield the batches of an epoch from a position on.
 
         Args:
             epoch: counted from 0.
             start: samples of the order to leave out, as done.
+            augment: how samples are varied.
             missing: told the part and the indices of samples that could not be read, before the batch after them.
         """
         order = self.order(epoch)
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
         position = start
-        augment = self.job.augment if self.part == "train" else ()
         for batch in self._stream(order[start:], augment, epoch):
             places = place[batch["index"].numpy()]
             if not (places[0] >= position and (np.diff(places) > 0).all()):

@@ -20,10 +20,11 @@ TRAIN_COLOR, VAL_COLOR, BEST_COLOR = "#3b6ea5", "#c8553d", "#777777"
 def write_history(path: Path, history: Sequence[EpochRecord], names: Sequence[str]) -> None:
     """Write `history.csv`: one line an epoch, the same bytes whenever the same was computed.
 
-    Columns: epoch; loss, accuracy, iou, dice of the training part, while learning; the same with `val_` of the
-    validation part; learning_rate; then `val_iou` and `val_dice` of every class. What is undefined is empty.
+    Columns: epoch; phase; loss, accuracy, iou, dice of the training part, while learning; the same with `val_` of the
+    validation part; learning_rate; dropout, where the job sets it; then `val_iou` and `val_dice` of every class. What
+    is undefined is empty.
     """
-    header = ["epoch", *METRICS, *(f"val_{metric}" for metric in METRICS), "learning_rate"]
+    header = ["epoch", "phase", *METRICS, *(f"val_{metric}" for metric in METRICS), "learning_rate", "dropout"]
     header += [f"val_{what} {name}" for name in names for what in ("iou", "dice")]
     write_table(path, header, [_row(record, len(names)) for record in history])
 
@@ -33,7 +34,8 @@ def _row(record: EpochRecord, classes: int) -> list[Cell]:
     val = record.val or Figures(None, None, None, None, nothing, nothing)
     by_class = [value for pair in zip(val.class_iou, val.class_dice, strict=True) for value in pair]
     train = [record.train.value(metric) for metric in METRICS]
-    return [record.epoch, *train, *(val.value(metric) for metric in METRICS), record.learning_rate, *by_class]
+    judged = [val.value(metric) for metric in METRICS]
+    return [record.epoch, record.phase, *train, *judged, record.learning_rate, record.dropout, *by_class]
 
 
 def write_timing(path: Path, times: Sequence[EpochTime]) -> None:

@@ -10,6 +10,9 @@ from typing import Any
 from segbatch.runs.files import digest
 from segbatch.spec.job import TrainJob
 
+_SHAPING = {"epochs", "batch_size", "best", "deterministic", "early_stop", "dropout"}
+"""Keys of `train` that change what comes out."""
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -51,7 +54,8 @@ def identity_of(job: TrainJob, names: Mapping[str, Sequence[str]]) -> Identity:
         "loss": job.loss.model_dump(mode="json"),
         "optimizer": job.optimizer.model_dump(mode="json"),
         "augment": [step.plain() for step in job.augment],
-        "train": job.train.model_dump(mode="json", include={"epochs", "batch_size", "best", "deterministic"}),
+        "train": job.train.model_dump(mode="json", include=_SHAPING),
+        "phases": [phase.model_dump(mode="json", exclude_none=True) for phase in job.phases],
     }
     tiles = {
         part: {

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from segbatch.errors import SegbatchError
+from segbatch.training.course import Course
 from segbatch.training.feed import Feed
 from segbatch.training.metrics import Figures, Totals
 from segbatch.training.rejections import Rejections
@@ -21,6 +22,7 @@ class Loop:
         train: the part to learn from.
         val: the part to validate on; may be empty.
         state: where to go on from; changed in place.
+        course: says how the next step is made.
         rejections: told of the samples that could not be read.
         after_step: called after every step of learning or validation; may raise to stop there.
     """
@@ -31,10 +33,12 @@ class Loop:
         train: Feed,
         val: Feed,
         state: TrainState,
+        course: Course,
         rejections: Rejections,
         after_step: Callable[[], None],
     ) -> None:
         self._steps, self._train, self._val = steps, train, val
+        self._course = course
         self._state, self._rejections, self._after_step = state, rejections, after_step
         self._validated = 0
         self._started: float | None = None
@@ -59,32 +63,17 @@ class Loop:
         self._stop_clock()
         return state
 
-    def run_epoch(self) -> EpochRecord:
-        """Learn what is left of the running epoch, validate, and begin the next.
-
-        Returns:
-            The finished epoch's record; state, history and times hold it too.
+    def learn(self) -> Figures:
+        """Learn what is left of the running epoch, and return what was measured on the way.
 
         Raises:
             SegbatchError: the loss is no number any more, or not one tile could be read.
             TooManyRejectedError: more tiles are unreadable than the job allows.
         """
-        train = self._learn()
-        started = time.monotonic()
-        val = self._validate()
-        state = self._state
-        record = EpochRecord(state.epoch + 1, train, val, self._steps.learning_rate)
-        state.history.append(record)
-        state.times.append(EpochTime(record.epoch, state.train_s, time.monotonic() - started, state.learned))
-        state.epoch, state.position, state.learned, state.train_s = record.epoch, 0, 0, 0.0
-        self._validated = 0
-        self._steps.training.reset()
-        return record
-
-    def _learn(self) -> Figures:
-        state = self._state
+        state, augment = self._state, self._course.stretch.augment
         self._started = time.monotonic()
-        for batch in self._train.batches(state.epoch, state.position, self._rejections.add):
+        for batch in self._train.batches(state.epoch, state.position, self._rejections.add, augment):
+            self._steps.set_learning_rate(self._course.rate())
             self._steps.learn(batch.image, batch.truth)
             state.position = batch.position
             state.learned += batch.tiles
@@ -96,6 +85,31 @@ class Loop:
         self._stop_clock()
         self._started = None
         return figures
+
+    def finish_epoch(self, train: Figures) -> EpochRecord:
+        """Validate, and begin the next epoch.
+
+        Args:
+            train: what `learn` returned.
+
+        Returns:
+            The finished epoch's record; state, history and times hold it too.
+
+        Raises:
+            SegbatchError: the loss is no number any more.
+            TooManyRejectedError: more tiles are unreadable than the job allows.
+        """
+        started = time.monotonic()
+        val = self._validate()
+        state, course = self._state, self._course
+        rate, dropout = self._steps.learning_rate, course.dropout()
+        record = EpochRecord(state.epoch + 1, train, val, rate, course.number, dropout)
+        state.history.append(record)
+        state.times.append(EpochTime(record.epoch, state.train_s, time.monotonic() - started, state.learned))
+        state.epoch, state.position, state.learned, state.train_s = record.epoch, 0, 0, 0.0
+        self._validated = 0
+        self._steps.training.reset()
+        return record
 
     def _stop_clock(self) -> None:
         if self._started is not None:

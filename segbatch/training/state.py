@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from segbatch.training.judging import Watch, is_better
 from segbatch.training.metrics import Figures, Totals
 from segbatch.training.rejections import Rejected
 
@@ -21,6 +22,10 @@ class EpochRecord:
     """Over the validation part, afterwards; None without one."""
     learning_rate: float
     """Step size of the epoch's last step."""
+    phase: int = 1
+    """Counted from 1."""
+    dropout: float | None = None
+    """Rate of the dropout layers, where the job sets it."""
 
     @property
     def judged(self) -> Figures:
@@ -55,6 +60,10 @@ class TrainState:
     """Sums of the running epoch's steps."""
     epoch: int = 0
     """Epochs finished."""
+    phase: int = 0
+    """Phases finished."""
+    phase_epoch: int = 0
+    """Epochs of the running phase that are finished."""
     position: int = 0
     """Samples of the running epoch's order that are done with, read or rejected."""
     learned: int = 0
@@ -65,19 +74,22 @@ class TrainState:
     """Epoch whose weights the bundle will hold, counted from 1."""
     best_value: float | None = None
     """Its figure of merit."""
+    stop: Watch = field(default_factory=Watch)
+    """The figure that stops the running phase early."""
+    plateau: Watch = field(default_factory=Watch)
+    """The figure whose standstill lowers the running phase's learning rate."""
+    factor: float = 1.0
+    """What that has come to."""
     history: list[EpochRecord] = field(default_factory=list)
     times: list[EpochTime] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
 
-    def judge(self, record: EpochRecord, metric: str) -> bool:
+    def judge(self, record: EpochRecord, value: float | None, metric: str) -> bool:
         """Tell whether a finished epoch is the best so far, and remember it if so.
 
         Of equal epochs the first stays; one whose figure is undefined is best only while there is no other.
         """
-        value = record.judged.value(metric)
-        best = self.best_value
-        better = value is not None and (best is None or (value < best if metric == "loss" else value > best))
-        if better or self.best_epoch is None:
+        if is_better(value, self.best_value, metric) or self.best_epoch is None:
             self.best_epoch, self.best_value = record.epoch, value
             return True
         return False
@@ -93,6 +105,8 @@ class TrainState:
             **value
             | {
                 "running": Totals.from_json(value["running"]),
+                "stop": Watch(**value["stop"]),
+                "plateau": Watch(**value["plateau"]),
                 "history": [_record(item) for item in value["history"]],
                 "times": [EpochTime(**item) for item in value["times"]],
                 "rejected": [Rejected(**item) for item in value["rejected"]],

@@ -7,6 +7,7 @@ from typing import Any
 
 from segbatch.data.pairs import Pair, pair_of
 from segbatch.errors import Exit, InputError
+from segbatch.runs.forcing import forced, settle
 from segbatch.runs.run import Run
 from segbatch.runs.splits import read_split
 from segbatch.runs.tiles import Tile, read_tiles
@@ -38,8 +39,10 @@ def train_task(run: Run, task: int, attempt: int, stop: Callable[[], bool], log:
         progress_path=run.paths.task(task).progress,
         stop=stop,
         provenance=_provenance(run),
+        force=forced(run),
         log=log,
     )
+    settle(run)
     return int(Exit.OK)
 
 

@@ -12,27 +12,28 @@ from typing import Any
 import tensorflow as tf
 
 from segbatch.errors import InputError, Interrupted, SegbatchError
-from segbatch.models.build import build
 from segbatch.models.bundle import save_bundle
 from segbatch.models.decision import probabilities
+from segbatch.models.dropout import set_dropout
+from segbatch.models.trainable import set_trainable
 from segbatch.models.weights import ensure_weights
 from segbatch.runs.files import write_json
 from segbatch.runs.progress import INTERVAL_S, TaskProgress
 from segbatch.spec.bundle import read_info
 from segbatch.spec.job import TrainJob
 from segbatch.training.animation import write_animation
+from segbatch.training.assembly import make_steps
 from segbatch.training.basis import Basis, lay_basis
 from segbatch.training.checkpoint import Checkpoint, Checkpoints
+from segbatch.training.course import Course
 from segbatch.training.feed import Feed, Pair
 from segbatch.training.history import write_curves, write_history, write_timing
 from segbatch.training.identity import identity_of
 from segbatch.training.loop import Loop, begin
-from segbatch.training.losses import make_loss
-from segbatch.training.optimizers import make_optimizer
 from segbatch.training.previews import Samples, write_preview
 from segbatch.training.rejections import Rejections, limit_of
 from segbatch.training.state import EpochRecord, TrainState
-from segbatch.training.steps import Steps, assign, values_of
+from segbatch.training.steps import assign, values_of
 from segbatch.training.summary import bundle_info, duration, spell, summarize, verdict
 from segbatch.training.tensorboard import FOLDER, EventLog
 
@@ -54,6 +55,7 @@ def train(
     progress_path: Path,
     stop: Callable[[], bool],
     provenance: dict[str, Any],
+    force: bool = False,
     log: Log = print,
 ) -> dict[str, Any]:
     """Train a network, or go on where an earlier attempt was stopped; a finished training is left as it is.
@@ -68,6 +70,7 @@ def train(
         progress_path: progress file of the task.
         stop: asked after every step whether to stop there.
         provenance: kept in the bundle.
+        force: go on from a checkpoint although the job or its data were changed since.
         log: told what goes on, line by line.
 
     Returns:
@@ -90,7 +93,7 @@ def train(
     }
     folder.mkdir(parents=True, exist_ok=True)
     identity = identity_of(job, {part: feed.names for part, feed in parts.items()})
-    checkpoints = Checkpoints(folder / "checkpoints", identity, log)
+    checkpoints = Checkpoints(folder / "checkpoints", identity, log, keep=job.train.keep_checkpoints, force=force)
     found = checkpoints.latest()
     summary = _finished(job, found, folder, bundle)
     if summary is not None:
@@ -103,7 +106,7 @@ def train(
 
 
 def _finished(job: TrainJob, found: Checkpoint | None, folder: Path, bundle: Path) -> dict[str, Any] | None:
-    if found is None or found.state["epoch"] < job.train.epochs:
+    if found is None or found.changed or not Course(job, TrainState.from_json(found.state), 1).finished:
         return None
     try:
         read_info(bundle)
@@ -132,16 +135,18 @@ class _Training:
         self._stop, self._log = stop, log
         self._tiles = sum(len(feed.pairs) for feed in parts.values())
         self._basis = basis
-        self._steps = _make_steps(job, basis)
-        self._state = self._resume(found)
+        self._steps = make_steps(job, basis)
+        self._state = self._restored(found)
+        self._course = Course(job, self._state, len(parts["train"].pairs))
+        self._resume(found)
         limit = limit_of(job.train.max_rejected, self._tiles)
         self._rejections = Rejections(
             folder / "rejected.csv", limit, lambda part, index: parts[part].explain(index), self._state.rejected
         )
         self._loop = Loop(
-            self._steps, parts["train"], parts["val"], self._state, self._rejections, after_step=self._after_step
+            self._steps, parts["train"], parts["val"], self._state, self._course, self._rejections, self._after_step
         )
-        self._progress = TaskProgress(progress_path, total=job.train.epochs * self._tiles)
+        self._progress = TaskProgress(progress_path, total=self._course.planned * self._tiles)
         self._started, self._first_done = time.monotonic(), self._loop.done
         self._shown = self._saved = time.monotonic()
         self._drawn = -CURVES_EVERY_S
@@ -149,15 +154,36 @@ class _Training:
 
     def run(self) -> None:
         """Run the epochs that are left."""
-        job, state = self._job, self._state
+        job, state, course = self._job, self._state, self._course
         if not self._parts["val"].pairs and state.epoch == 0:
             self._log(f"no validation part: the best epoch is picked by its training {job.train.best}")
         self._progress.update(self._loop.done, note=self._note(), force=True)
-        samples = self._samples() if state.epoch < job.train.epochs else None
-        while state.epoch < job.train.epochs:
-            record = self._loop.run_epoch()
-            self._keep(record)
-            self._report(record, samples)
+        samples = None if course.finished else self._samples()
+        while not course.finished:
+            self._begin_epoch()
+            train = self._loop.learn()
+            with self._steps.averaged():
+                record = self._loop.finish_epoch(train)
+                self._keep(record)
+                self._report(record, samples)
+
+    def _begin_epoch(self) -> None:
+        if self._course.advance():
+            self._log(f"phase {self._course.number} of {self._course.phases}")
+            self._arrange()
+            if self._course.stretch.reset:
+                self._steps.reset_optimizer()
+        rate = self._course.dropout()
+        if rate is not None:
+            set_dropout(self._steps.model, rate)
+
+    def _arrange(self) -> None:
+        """Train what the running phase trains."""
+        before = [id(variable) for variable in self._steps.model.trainable_variables]
+        stretch = self._course.stretch
+        set_trainable(self._steps.model, stretch.freeze, stretch.fine_tune_from)
+        if [id(variable) for variable in self._steps.model.trainable_variables] != before:
+            self._steps.retrain()
 
     def finish(self, bundle: Path, provenance: dict[str, Any]) -> dict[str, Any]:
         """Put the best epoch's weights into the bundle and write what is to be said of the whole."""
@@ -174,25 +200,35 @@ class _Training:
         self._events.close()
         write_animation(self._folder / "epochs.gif", self._folder / "previews", state.epoch)
         write_json(self._folder / SUMMARY_FILE, summary)
-        self._progress.update(self._loop.done, note="finished", force=True)
+        self._progress.update(self._loop.done, note="finished", force=True, total=self._loop.done)
         self._log(f"training finished: {verdict(summary)}")
         return summary
 
-    def _resume(self, found: Checkpoint | None) -> TrainState:
+    def _restored(self, found: Checkpoint | None) -> TrainState:
         if found is None:
             return begin(len(self._job.labels.scored))
-        state = TrainState.from_json(found.state)
         try:
             assign(self._steps.variables, found.arrays)
         except ValueError as error:
+            why = "; ".join(found.changed) or "the job has not changed, so another version of segbatch wrote it"
             raise SegbatchError(
-                f"{found.path}: the checkpoint does not fit the network that this version of segbatch builds "
-                f"({error}). Resume with the version that wrote it, or submit the job as a new run."
+                f"{found.path}: the checkpoint does not fit the network and the optimiser that the job describes "
+                f"({error}): {why}. Put that back, or submit the job as a new run."
             ) from error
-        where = f", after {state.position} of {len(self._parts['train'].pairs)} tiles" if state.position else ""
-        if state.epoch < self._job.train.epochs:
-            self._log(f"going on in epoch {state.epoch + 1} of {self._job.train.epochs}{where}")
-        return state
+        return TrainState.from_json(found.state)
+
+    def _resume(self, found: Checkpoint | None) -> None:
+        state, tiles = self._state, len(self._parts["train"].pairs)
+        if found is not None and found.changed:
+            self._course.rejudge()
+            if any("part train" in change or "train.batch_size" in change for change in found.changed):
+                # The order of samples is another one: the running epoch begins anew.
+                state.position, state.learned, state.train_s = 0, 0, 0.0
+                state.running = begin(len(self._job.labels.scored)).running
+        self._arrange()
+        if found is not None and not self._course.finished:
+            where = f", after {state.position} of {tiles} tiles" if state.position else ""
+            self._log(f"going on in epoch {state.epoch + 1} of {self._course.planned}{where}")
 
     def _after_step(self) -> None:
         now = time.monotonic()
@@ -204,7 +240,7 @@ class _Training:
             self._save()
             self._progress.update(self._loop.done, note="interrupted", force=True)
             raise Interrupted(
-                f"Stopped in epoch {self._state.epoch + 1} of {self._job.train.epochs}, after {self._state.position} "
+                f"Stopped in epoch {self._state.epoch + 1} of {self._course.planned}, after {self._state.position} "
                 f"of {len(self._parts['train'].pairs)} tiles; `segbatch resume` goes on from there."
             )
         if now - self._saved >= 60 * self._job.train.checkpoint_minutes:
@@ -217,16 +253,16 @@ class _Training:
         self._saved = time.monotonic()
 
     def _keep(self, record: EpochRecord) -> None:
-        if self._state.judge(record, self._job.train.best):
+        if self._course.finish_epoch(record):
             self._checkpoints.write_best(record.epoch, values_of(self._steps.model.variables))
         self._save()
 
     def _report(self, record: EpochRecord, samples: Samples | None) -> None:
         self._log(self._epoch_line(record))
         judged = record.judged
-        self._progress.update(
-            self._loop.done, note=self._note(), force=True, loss=record.train.loss, iou=judged.iou, dice=judged.dice
-        )
+        figures = {"loss": record.train.loss, "iou": judged.iou, "dice": judged.dice}
+        total = self._course.planned * self._tiles
+        self._progress.update(self._loop.done, note=self._note(), force=True, total=total, **figures)
         due = time.monotonic() - self._drawn >= CURVES_EVERY_S
         self._write_tables(curves=due)
         self._events.add(record)
@@ -252,14 +288,15 @@ class _Training:
         size = self._job.train.batch_size
         logits = [self._steps.logits(samples.images[at : at + size]) for at in range(0, len(samples.images), size)]
         seen = probabilities(tf.concat(logits, axis=0), self._steps.loss.head, "logits").numpy()
-        title = f"{self._job.name}, epoch {epoch} of {self._job.train.epochs}"
+        title = f"{self._job.name}, epoch {epoch} of {self._course.planned}"
         write_preview(shown / f"epoch-{epoch:04d}.png", samples, seen, self._job.labels, title)
 
     def _note(self) -> str:
-        return f"epoch {min(self._state.epoch + 1, self._job.train.epochs)} of {self._job.train.epochs}"
+        planned = self._course.planned
+        return f"epoch {min(self._state.epoch + 1, planned)} of {planned}"
 
     def _epoch_line(self, record: EpochRecord) -> str:
-        state, epochs = self._state, self._job.train.epochs
+        state, epochs = self._state, self._course.planned
         figures = [f"loss {spell(record.train.loss)}"]
         if record.val is not None:
             figures.append(f"val loss {spell(record.val.loss)}")
@@ -271,13 +308,3 @@ class _Training:
         left = (epochs * self._tiles - self._loop.done) * (time.monotonic() - self._started) / max(done, 1)
         ending = f", {duration(left)} left" if record.epoch < epochs else ""
         return f"epoch {record.epoch}/{epochs}  {'  '.join(figures)}{best}  {rate}{ending}"
-
-
-def _make_steps(job: TrainJob, basis: Basis) -> Steps:
-    if job.train.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    classes = len(job.labels.scored)
-    loss = make_loss(job.loss, classes, basis.weights)
-    model = build(job.model, bands=job.data.bands, channels=loss.channels, seed=job.seed)
-    optimizer = make_optimizer(job.optimizer)
-    return Steps(model, loss, optimizer, normalize=basis.normalization, classes=classes)

@@ -12,14 +12,14 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tensorflow.python.framework import config as tf_config
 
 from segbatch.errors import InputError, Interrupted
 from segbatch.training.checkpoint import Checkpoints, DamagedCheckpointError, read_arrays, write_arrays
 from segbatch.training.identity import identity_of
-from tests.support.tiny_training import TRAIN_STEPS, make_job, make_tiles, run
+from tests.support.tiny_training import TRAIN_STEPS, make_eventful_job, make_job, make_tiles, run
 
 pytestmark = pytest.mark.tensorflow
 
@@ -95,6 +95,13 @@ def test_damage_is_noticed(tmp_path, place, flip, cut):
     assert state["epoch"] == 3
 
 
+def test_as_many_are_kept_as_wanted(tmp_path):
+    kept = Checkpoints(tmp_path, identity_of(make_job(), NAMES), keep=4)
+    for epoch in range(1, 7):
+        kept.write(epoch, 0, ARRAYS, {"epoch": epoch}, None)
+    assert names(tmp_path) == [f"checkpoint-{epoch:06d}-000000000.npz" for epoch in (3, 4, 5, 6)]
+
+
 def test_last_two_and_their_best_are_kept(checkpoints, tmp_path):
     folder = tmp_path / "checkpoints"
     assert checkpoints.latest() is None
@@ -139,6 +146,10 @@ def test_another_training_is_refused_by_name(checkpoints, tmp_path):
     fewer = {"train": ["a.png"], "val": ["c.png"]}
     with pytest.raises(InputError, match=r"other tiles in part train \(2 then, 1 now\)"):
         Checkpoints(folder, identity_of(make_job(), fewer)).latest()
+    lines: list[str] = []
+    forced = Checkpoints(folder, identity_of(other, NAMES), lines.append, force=True).latest()
+    assert any("train.batch_size was 4, is 8" in change for change in forced.changed)
+    assert "going on although the job was changed" in lines[0]
     # What does not change the result may change.
     free = make_job(train={"previews": 9, "readers": 7, "checkpoint_minutes": 1.0, "max_rejected": 3})
     assert Checkpoints(folder, identity_of(free, NAMES)).latest() is not None
@@ -165,7 +176,7 @@ class Outcome:
 @pytest.fixture(scope="module")
 def undisturbed(tiles, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    run(make_job(), tiles, folder)
+    run(make_eventful_job(), tiles, folder)
     return Outcome(folder)
 
 
@@ -173,7 +184,7 @@ def attempt(tiles, folder: Path, steps: int) -> bool:
     """Train until the end or for so many steps; tell whether it ended."""
     left = iter(range(steps))
     try:
-        run(make_job(), tiles, folder, stop=lambda: next(left, None) is None)
+        run(make_eventful_job(), tiles, folder, stop=lambda: next(left, None) is None)
     except Interrupted:
         return False
     return True
@@ -189,18 +200,22 @@ def test_stopped_and_resumed_ends_as_undisturbed(tiles, undisturbed, tmp_path):
     Outcome(tmp_path).assert_same(undisturbed)
 
 
-def test_killed_while_writing_and_resumed_ends_as_undisturbed(tiles, undisturbed, tmp_path, repo):
-    folder = tmp_path / "run"
+kills = st.tuples(st.sampled_from(["flush", "step"]), st.integers(1, 24))
+
+
+@settings(max_examples=3, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@given(deaths=st.lists(kills, min_size=1, max_size=2))
+def test_killed_anywhere_and_resumed_ends_as_undisturbed(tiles, undisturbed, tmp_path_factory, repo, deaths):
+    folder = tmp_path_factory.mktemp("killed") / "run"
     source = os.path.dirname(os.fsdecode(tiles[0][0]))
-    kill_at = random.Random(11).randrange(8, 20)
-    killed = subprocess.run(
-        [sys.executable, "-m", "tests.support.tiny_training", source, folder, str(kill_at)],
-        cwd=repo,
-        capture_output=True,
-        check=False,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert not (folder / "model").exists()
-    assert list((folder / "training").rglob("*.tmp"))
+    for what, number in deaths:
+        killed = subprocess.run(
+            [sys.executable, "-m", "tests.support.tiny_training", source, folder, what, str(number)],
+            cwd=repo,
+            capture_output=True,
+            check=False,
+        )
+        # It may have reached its end before.
+        assert killed.returncode in (-signal.SIGKILL, 0), killed.stderr.decode()
     assert attempt(tiles, folder, 1000)
     Outcome(folder).assert_same(undisturbed)

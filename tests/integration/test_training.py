@@ -77,9 +77,10 @@ def test_history_has_a_line_an_epoch(trained):
     rows = read_table(folder / "training" / "history.csv")
     figures = ["loss", "accuracy", "iou", "dice"]
     by_class = [f"val_{what} {name}" for name in ("ground", "box", "stripe") for what in ("iou", "dice")]
-    assert list(rows[0]) == ["epoch", *figures, *(f"val_{name}" for name in figures), "learning_rate", *by_class]
+    judged = [f"val_{name}" for name in figures]
+    assert list(rows[0]) == ["epoch", "phase", *figures, *judged, "learning_rate", "dropout", *by_class]
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
-    assert {row["learning_rate"] for row in rows} == {"0.01"}
+    assert {(row["learning_rate"], row["phase"], row["dropout"]) for row in rows} == {("0.01", "1", "")}
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     dice = [float(row["val_dice"]) for row in rows]
     assert summary["best_epoch"] == 1 + dice.index(max(dice))

@@ -74,6 +74,24 @@ def make_job(*, labels: dict[str, Any] = THREE, **sections: Any) -> TrainJob:
     )
 
 
+def make_eventful_job(**train: Any) -> TrainJob:
+    """A job of two phases with all that a resumed training has to remember: 3 + 2 epochs."""
+    sections = {
+        "train": {"epochs": 3, "dropout": [[0, 0.3], [1, 0.1]], "early_stop": {"patience": 4}, **train},
+        "optimizer": {
+            "name": "adamw",
+            "learning_rate": 0.01,
+            "schedule": {"name": "cosine", "final": 1e-4, "warmup_steps": 2},
+            "clip": {"global_norm": 1.0},
+            "ema": 0.9,
+        },
+        "augment": [{"op": "flip_left_right"}, {"op": "flip_up_down", "p": 0.3}],
+    }
+    falling = {"name": "plateau", "metric": "loss", "patience": 1, "min_gain": 10.0}
+    second = {"epochs": 2, "learning_rate": 0.005, "schedule": falling, "dropout": 0.4, "optimizer_state": "reset"}
+    return make_job(**sections, phases=[{}, second])
+
+
 def run(
     job: TrainJob,
     pairs: Sequence[Pair],
@@ -82,9 +100,10 @@ def run(
     stop: Callable[[], bool] = lambda: False,
     log: Callable[[str], None] = print,
     train: int = TRAIN,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Train in `folder` on the first `train` tiles, validate on the others."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
     names = [os.path.basename(os.fsdecode(pair[0])) for pair in pairs]
     return worker.train(
         job,
@@ -96,23 +115,40 @@ def run(
         progress_path=folder / "progress.json",
         stop=stop,
         provenance={"run": "tiny/1"},
+        force=force,
         log=log,
     )
 
 
-def main(tiles: str, folder: str, kill_at: str) -> None:
-    """Train with a checkpoint after every step, and die by SIGKILL at a given flush to disk, before its rename."""
-    flush, flushed = os.fsync, 0
+def main(tiles: str, folder: str, what: str, kill_at: str) -> None:
+    """Train the eventful job, and die by SIGKILL.
+
+    Args:
+        tiles: folder for the tiles.
+        folder: of the training.
+        what: `flush` writes a checkpoint after every step and dies at a flush to disk, before its rename; `step` writes
+            them after epochs only and dies after a step.
+        kill_at: which one, from 1.
+    """
+    flush, left = os.fsync, int(kill_at)
+
+    def count() -> bool:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return False
 
     def flush_or_die(descriptor: int) -> None:
-        nonlocal flushed
-        flushed += 1
-        if flushed == int(kill_at):
-            os.kill(os.getpid(), signal.SIGKILL)
+        count()
         flush(descriptor)
 
-    os.fsync = flush_or_die
-    run(make_job(train={"checkpoint_minutes": 1e-9}), make_tiles(Path(tiles)), Path(folder))
+    pairs = make_tiles(Path(tiles))
+    if what == "flush":
+        os.fsync = flush_or_die
+        run(make_eventful_job(checkpoint_minutes=1e-9), pairs, Path(folder))
+    else:
+        run(make_eventful_job(), pairs, Path(folder), stop=count)
 
 
 if __name__ == "__main__":

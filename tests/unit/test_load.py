@@ -104,7 +104,8 @@ class TestExtends:
     def test_a_broken_base(self) -> None:
         write("base.yaml", "kind: train\n\tdata: x\n")
         assert problems("extends: base.yaml\nkind: train\ntrain: {best: iuo}\n") == [
-            "job.yaml:3:15: expected 'iou', 'dice', 'accuracy' or 'loss', received 'iuo'. Did you mean 'iou'?",
+            "job.yaml:3:15: expected loss, accuracy, iou, dice, or one class's iou or dice such as iou:building, "
+            "received 'iuo'. Did you mean 'iou'?",
             "base.yaml:2:1: a tab in the indentation; YAML wants spaces",
         ]
 

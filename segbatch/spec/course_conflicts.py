@@ -1,0 +1,63 @@
+"""What in the course of a training contradicts the rest of a train job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from segbatch.spec.job import TrainJob
+from segbatch.spec.metrics import class_of
+from segbatch.spec.optimizer import Schedule
+from segbatch.spec.problems import did_you_mean, listed
+from segbatch.spec.section import Conflict, KeyPath
+
+
+def course_conflicts(job: TrainJob) -> Iterator[Conflict]:
+    """Yield metrics of classes that do not exist, schedules that do not fit their phase, dropout without layers."""
+    yield from _metrics(job)
+    yield from _schedules(job)
+    yield from _dropout(job)
+
+
+def _metrics(job: TrainJob) -> Iterator[Conflict]:
+    metrics: dict[KeyPath, str | None] = {("train", "best"): job.train.best}
+    if job.train.early_stop is not None:
+        metrics["train", "early_stop", "metric"] = job.train.early_stop.metric
+    metrics["optimizer", "schedule", "metric"] = job.optimizer.schedule.metric
+    for position, phase in enumerate(job.phases):
+        if phase.schedule is not None:
+            metrics["phases", position, "schedule", "metric"] = phase.schedule.metric
+    names = list(job.labels.names)
+    for path, metric in metrics.items():
+        name = class_of(metric) if metric is not None else None
+        if name is not None and name not in names:
+            message = f"these labels have no class {name!r} that counts.{did_you_mean(name, names)}"
+            yield Conflict(path, f"{message} Expected one of: {listed(names, 'or')}.", (("labels",),))
+
+
+def _schedules(job: TrainJob) -> Iterator[Conflict]:
+    """Warm-ups and steps that lie beyond the end of their phase."""
+    whole: list[tuple[KeyPath, Schedule, int]] = []
+    if not job.phases or any(phase.schedule is None for phase in job.phases):
+        inherited = [phase.epochs or job.train.epochs for phase in job.phases if phase.schedule is None]
+        whole.append((("optimizer", "schedule"), job.optimizer.schedule, min(inherited, default=job.train.epochs)))
+    for position, phase in enumerate(job.phases):
+        if phase.schedule is not None:
+            whole.append((("phases", position, "schedule"), phase.schedule, phase.epochs or job.train.epochs))
+    for path, schedule, epochs in whole:
+        if schedule.warmup_epochs >= epochs:
+            message = f"the warm-up takes {schedule.warmup_epochs:g} epochs of {epochs}; nothing would be left"
+            yield Conflict((*path, "warmup_epochs"), message, (("train", "epochs"),))
+        late = [epoch for epoch, _ in schedule.rates if epoch >= epochs]
+        # A schedule that several phases share may be longer than the shortest of them.
+        if late and (path[0] == "phases" or not job.phases):
+            message = f"the rate from epoch {late[0]} on is never used: there are {epochs} epochs"
+            yield Conflict((*path, "rates"), message, (("train", "epochs"),))
+
+
+def _dropout(job: TrainJob) -> Iterator[Conflict]:
+    if job.model.chosen == "unet" and not job.model.dropout:
+        places: list[KeyPath] = [("train", "dropout")] if job.train.dropout is not None else []
+        places += [("phases", number, "dropout") for number, phase in enumerate(job.phases) if phase.dropout]
+        for place in places:
+            message = "the network has no dropout layers: give `model.dropout` a rate above 0 too"
+            yield Conflict(place, message, (("model", "dropout"), ("model", "architecture")))
