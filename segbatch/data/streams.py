@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -24,6 +25,8 @@ __all__ = ["Pair", "Slot", "epoch_order", "sample_stream", "tile_stream"]
 Slot = tuple[int, bytes, bytes]
 """Index of a tile (-1: nothing), its image's path, its mask's path (empty: none)."""
 Size = tuple[int, int]
+Loader = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+"""From the paths of image, mask and labelled region, and a seed (int64 [2]), to image and truth."""
 
 _MOST_BATCHES_AT_ONCE = 4
 _NO_TRUTH = np.uint8(IGNORED)
@@ -166,26 +169,49 @@ def sample_stream(
     image_paths, mask_paths = (tf.constant([pair[side] for pair in pairs], tf.string) for side in (0, 1))
     region_paths = _region_paths(pairs)
     key = tf.constant(epoch_key(seed, epoch), tf.int64)
-    peak = float(2**fmt.depth - 1)
+    load = _loader(fmt, table, size, resize, tuple(augment), tile_size, region_paths is not None)
 
-    def load(index: tf.Tensor) -> dict[str, tf.Tensor]:
-        image, truth = _read_pair(image_paths[index], mask_paths[index], fmt, table, tile_size)
-        if region_paths is not None:
-            truth = _within_region(truth, region_paths[index])
-        image, truth = resize_image(image, size, resize), resize_mask(truth, size)
-        image, truth = apply(augment, image, truth, tf.stack([key, index]), peak)
-        image, truth = tf.ensure_shape(image, [*size, fmt.bands]), tf.ensure_shape(truth, size)
+    def load_one(index: tf.Tensor) -> dict[str, tf.Tensor]:
+        region_path = tf.constant(b"") if region_paths is None else region_paths[index]
+        image, truth = load(image_paths[index], mask_paths[index], region_path, tf.stack([key, index]))
         return {"index": index, "image": image, "truth": truth}
 
     return (
         tf.data.Dataset.from_tensor_slices(np.asarray(order, np.int64))
-        # Nothing in it is Python that needs rewriting as a graph, which would take longer than the tracing.
-        .map(tf.autograph.experimental.do_not_convert(load), num_parallel_calls=readers, deterministic=True)
+        .map(tf.autograph.experimental.do_not_convert(load_one), num_parallel_calls=readers, deterministic=True)
         .ignore_errors()
         .batch(batch_size)
         .prefetch(2)
         .with_options(_options())
     )
+
+
+@lru_cache(maxsize=8)
+def _loader(
+    fmt: ImageFormat,
+    table: bytes,
+    size: Size,
+    resize: str,
+    augment: tuple[AugmentStep, ...],
+    tile_size: Size | None,
+    regions: bool,
+) -> Loader:
+    """What brings one sample from its files, traced once for all epochs: tracing takes up to two seconds."""
+
+    def load(
+        image_path: tf.Tensor, mask_path: tf.Tensor, region_path: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        image, truth = _read_pair(image_path, mask_path, fmt, table, tile_size)
+        if regions:
+            truth = _within_region(truth, region_path)
+        image, truth = resize_image(image, size, resize), resize_mask(truth, size)
+        image, truth = apply(augment, image, truth, seed, float(2**fmt.depth - 1))
+        return tf.ensure_shape(image, [*size, fmt.bands]), tf.ensure_shape(truth, size)
+
+    path = tf.TensorSpec([], tf.string)
+    signature = [path, path, path, tf.TensorSpec([2], tf.int64)]
+    traced: Loader = tf.function(load, input_signature=signature, autograph=False)
+    return traced
 
 
 def _read_pair(

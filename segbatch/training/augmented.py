@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from segbatch.data.pairs import pair_of
 from segbatch.errors import InputError
 from segbatch.evaluation.pictures import HATCH
 from segbatch.runs.files import replacing
@@ -89,13 +89,7 @@ def feed_of(plan: Plan, job: TrainJob) -> Feed:
     """The training part of a job that is only planned."""
     split = plan.split or {}
     chosen = [tile for tile in plan.tiles if split[tile.name][1] == "train"]
-    pairs = [
-        (
-            os.fsencode(os.path.join(plan.images_root, tile.image)),
-            os.fsencode(os.path.join(plan.masks_root, tile.mask)),
-        )
-        for tile in chosen
-    ]
+    pairs = [pair_of(tile, plan.images_root, plan.masks_root, plan.labelled_root) for tile in chosen]
     return Feed("train", pairs, [tile.name for tile in chosen], job, READERS)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
+
 from segbatch.models.decision import Head
+from segbatch.models.dropout import Dropout
 from segbatch.spec.bundle import BundleInfo
 from segbatch.spec.job import TrainJob
 from segbatch.training.basis import Basis
@@ -56,6 +59,12 @@ def summarize(job: TrainJob, state: TrainState, tiles: dict[str, int]) -> dict[s
         "seconds": round(seconds, 3),
         "tiles_per_second": round(sum(item.tiles for item in state.times) / learning, 3) if learning else None,
     }
+
+
+def parameters(model: keras.Model) -> int:
+    """Numbers in a network that its bundle holds: all but the rates that our dropout layers keep as variables."""
+    rates = sum(isinstance(layer, Dropout) for layer in model._flatten_layers())
+    return int(model.count_params()) - rates
 
 
 def verdict(summary: dict[str, Any]) -> str:

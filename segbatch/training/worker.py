@@ -34,7 +34,7 @@ from segbatch.training.previews import Samples, write_preview
 from segbatch.training.rejections import Rejections, limit_of
 from segbatch.training.state import EpochRecord, TrainState
 from segbatch.training.steps import assign, values_of
-from segbatch.training.summary import bundle_info, duration, spell, summarize, verdict
+from segbatch.training.summary import bundle_info, duration, parameters, spell, summarize, verdict
 from segbatch.training.tensorboard import FOLDER, EventLog
 
 Log = Callable[[str], None]
@@ -192,7 +192,7 @@ class _Training:
             raise RuntimeError("a training without an epoch")
         assign(self._steps.model.variables, self._checkpoints.best(state.best_epoch))
         summary = summarize(job, state, {part: len(feed.pairs) for part, feed in self._parts.items()})
-        summary["parameters"] = self._steps.model.count_params()
+        summary["parameters"] = parameters(self._steps.model)
         origin = provenance | {"epoch": state.best_epoch, "scores": summary["scores"]}
         info = bundle_info(job, self._steps.loss.head, origin, self._basis)
         save_bundle(bundle, self._steps.model, info, self._basis.mean_image)
