@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from segbatch.spec.augmentation import unfit
 from segbatch.spec.job import TrainJob
 from segbatch.spec.metrics import class_of
 from segbatch.spec.optimizer import Schedule
@@ -16,6 +17,10 @@ def course_conflicts(job: TrainJob) -> Iterator[Conflict]:
     yield from _metrics(job)
     yield from _schedules(job)
     yield from _dropout(job)
+    for number, phase in enumerate(job.phases):
+        for position, message in unfit(phase.augment or (), job.data.bands, job.model.input):
+            needs: tuple[KeyPath, ...] = (("data", "bands"), ("model", "input"))
+            yield Conflict(("phases", number, "augment", position), message, needs)
 
 
 def _metrics(job: TrainJob) -> Iterator[Conflict]:

@@ -35,6 +35,7 @@ from segbatch.training.panels import (
     scaled,
     visible,
 )
+from segbatch.training.phases import augmentations
 
 CANDIDATES = 4
 """Tiles looked at for each that is shown."""
@@ -103,7 +104,8 @@ def read_rows(job: TrainJob, feed: Feed, tiles: int, epochs: int) -> list[Row]:
     richness = np.array([_richness(truth, len(job.labels.scored)) for truth in truths])
     chosen = np.sort(np.argsort(-richness, kind="stable")[:tiles])
     indices = np.array(readable, np.int64)[chosen]
-    views = [feed.read(indices), *(feed.read(indices, epoch) for epoch in range(epochs))]
+    plans = augmentations(job, epochs)
+    views = [feed.read(indices), *(feed.read(indices, epoch, augment) for epoch, augment in enumerate(plans))]
     return [
         Row(
             feed.names[index],

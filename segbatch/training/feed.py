@@ -96,9 +96,9 @@ class Feed:
         return np.unique(np.linspace(0, len(self.pairs) - 1, min(count, len(self.pairs))).astype(np.int64))
 
     def read(
-        self, indices: NDArray[np.int64], epoch: int | None = None
+        self, indices: NDArray[np.int64], epoch: int = 0, augment: Augment = ()
     ) -> tuple[NDArray[np.float32], NDArray[np.uint8], list[int]]:
-        """Read samples as they are, or as learning sees them in an epoch (counted from 0).
+        """Read samples as they are, or varied as learning sees them in an epoch (counted from 0).
 
         Returns:
             Images [n, h, w, bands], truths [n, h, w], and the indices of those that could be read, in order.
@@ -107,7 +107,7 @@ class Feed:
         images = [np.empty((0, height, width, self.job.data.bands), np.float32)]
         truths = [np.empty((0, height, width), np.uint8)]
         found: list[int] = []
-        for batch in self._stream(indices, () if epoch is None else self.job.augment, epoch or 0):
+        for batch in self._stream(indices, augment, epoch):
             images.append(batch["image"].numpy())
             truths.append(batch["truth"].numpy())
             found += batch["index"].numpy().tolist()

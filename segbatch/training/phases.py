@@ -46,6 +46,12 @@ def stretches(job: TrainJob) -> tuple[Stretch, ...]:
     return tuple(_stretch(job, phase, job.model.dropout if given else None) for phase in phases)
 
 
+def augmentations(job: TrainJob, epochs: int) -> list[Augment]:
+    """How samples are varied in each of the first epochs; after the last phase's as in its last."""
+    planned = [stretch.augment for stretch in stretches(job) for _ in range(stretch.epochs)]
+    return (planned + planned[-1:] * epochs)[:epochs]
+
+
 def _stretch(job: TrainJob, phase: Phase, own_dropout: float | None) -> Stretch:
     dropout = next((it for it in (phase.dropout, job.train.dropout, own_dropout) if it is not None), None)
     return Stretch(

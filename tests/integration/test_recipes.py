@@ -129,5 +129,5 @@ def test_every_recipe_trains_predicts_and_is_scored(
     predicted = _run(predict, tmp_path)
     with (predicted.paths.report / "classes.csv").open(newline="") as handle:
         classes = list(csv.DictReader(handle))
-    assert {row["class"] for row in classes} >= set(job.labels.names)
+    assert {row["name"] for row in classes} >= set(job.labels.names)
     assert len(list(predicted.paths.masks.rglob("*.png"))) == (8 if name == "forest" else 3)
