@@ -79,6 +79,8 @@ def _rows(planned: Plan, site: Site, backend: Backend) -> Iterator[tuple[str, st
     if planned.bundle is not None:
         yield "model", str(planned.bundle)
     yield "truth", planned.masks_root or "none: no scores, class shares only"
+    if planned.labelled_root:
+        yield "labelled", f"where {planned.labelled_root} is not 0"
     if planned.left_out:
         yield "left out", planned.left_out
     yield "tasks", f"{planned.tasks} of {planned.shard_size} tiles"

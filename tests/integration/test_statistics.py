@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -21,6 +22,7 @@ from segbatch.inference.step import Step
 from segbatch.models.bundle import load_bundle
 from segbatch.runs.bundles import bundle_digest
 from segbatch.spec.bundle import BundleInfo, read_info
+from tests.support.labels import TWO_CLASSES
 from tests.support.tiny_training import SIDE, THREE, TRAIN, VAL, make_job, make_tiles, run
 from tests.support.worlds import make_run, write_job
 
@@ -269,7 +271,20 @@ def test_pixels_outside_the_labelled_region_are_ignored(tiles, tmp_path):
     assert one["scores"] != run(make_job(**settings), tiles, tmp_path / "three")["scores"]
 
 
-# Windows, digests and the command
+# Keras files, windows, digests and the command
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_a_keras_file_may_want_imagenets_figures(bands, tmp_path):
+    inputs = keras.Input((8, 8, bands))
+    keras.Model(inputs, keras.layers.Conv2D(1, 1)(inputs)).save(tmp_path / "m.keras")
+    if bands == 3:
+        info = load_bundle(tmp_path / "m.keras", labels=TWO_CLASSES, normalize="imagenet").info
+        seen = normalization_of(info, None)(np.zeros((1, 8, 8, 3), np.uint8)).numpy()
+        assert seen[0, 0, 0] == pytest.approx([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
+    else:
+        with pytest.raises(InputError, match="imagenet is for 3 bands, this network takes 1"):
+            load_bundle(tmp_path / "m.keras", labels=TWO_CLASSES, normalize="imagenet")
 
 
 def test_windows_do_not_go_with_a_mean_image(trained, tiles, tmp_path):
