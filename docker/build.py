@@ -23,6 +23,8 @@ ENGINES = ("buildah", "podman", "docker")
 BASE = "docker.io/library/python:3.11-slim-bookworm"
 NO_COMMIT = 315532800
 """Time of files where there is no commit to take it from: 1980, before which zip files know no time."""
+SMALL = 50_000
+"""Bytes; a layer of less is not worth a line."""
 
 
 class BuildError(Exception):
@@ -213,6 +215,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--archive", type=Path, help="write the image into this file too, as an OCI archive")
     parser.add_argument("--parts", type=Path, help="the list of parts (default: build/segbatch-REQUIREMENTS.cdx.json)")
     parser.add_argument("--tools", type=Path, default=TOP / "build/tools/bin", help=argparse.SUPPRESS)
+    parser.add_argument("--revision", default="", help="commit to name in the labels (default: this checkout's)")
     parser.add_argument("--file", type=Path, default=HERE / "Dockerfile", help="another Dockerfile")
     parser.add_argument("--no-cache", action="store_true", help="take no layer of an earlier build")
     return parser.parse_args()
@@ -234,7 +237,7 @@ def main() -> int:
         tag=tag,
         epoch=commit_time(),
         version=version,
-        revision=revision(),
+        revision=options.revision or revision(),
         fresh=options.no_cache,
         dockerfile=options.file.resolve(),
     )
@@ -250,7 +253,8 @@ def main() -> int:
     print(f"\n{tag}\nid        {identity}")
     found = layers(engine, tag)
     for size, origin in [*found, (sum(size for size, _ in found), "in all")] if found else []:
-        print(f"{size / 1e6:9.1f} MB  {origin}")
+        if size >= SMALL:
+            print(f"{size / 1e6:9.1f} MB  {origin}")
     print(f"parts     {target}, {count} Python packages (CycloneDX)")
     if options.archive:
         print(f"archive   {options.archive}, {options.archive.stat().st_size / 1e6:.1f} MB")

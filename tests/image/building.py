@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.image.machine import TOOLS, TOP, Place
+from tests.image.site_words import pip_settings
 
 PLANTED_HOST = "packages.image-test.invalid"
 """A host in the settings of pip that every build of the test is given; no image may know it."""
+
+REVISION, EPOCH = "image-test", "1767225600"
+"""Given instead of the commit's, since one may be made while the test builds."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,11 @@ class Image:
     def build(self, *options: str | Path) -> str:
         """Build it, and return what the build printed."""
         words = ["--engine", "buildah", "--base", self.base, "--requirements", self.requirements, "--tag", self.tag]
+        words += ["--revision", REVISION]
         parts = self.place.folder / f"{self.name}.cdx.json"
         command = [sys.executable, TOP / "docker/build.py", *words, "--parts", parts, "--tools", TOOLS, *options]
-        return self.place.run(*command, PIP_TRUSTED_HOST=PLANTED_HOST)
+        trusted = f"{pip_settings().get('trusted-host', '')} {PLANTED_HOST}"
+        return self.place.run(*command, PIP_TRUSTED_HOST=trusted, SOURCE_DATE_EPOCH=EPOCH)
 
     @property
     def parts(self) -> dict[str, Any]:

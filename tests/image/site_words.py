@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.image.machine import TOP
 
 sys.path.insert(0, str(TOP / "docker"))
-from site_settings import certificates, pip_settings  # type: ignore[import-not-found]
+from site_settings import certificates, pip_conf, pip_settings  # type: ignore[import-not-found]
 
 _PLACES = ("index-url", "extra-index-url", "find-links", "trusted-host", "proxy")
 _PUBLIC = ("https://pypi.org/simple", "https://pypi.org/simple/", "pypi.org", "files.pythonhosted.org")
@@ -57,3 +57,6 @@ def _certifi() -> bytes:
     from pip._vendor import certifi
 
     return Path(certifi.where()).read_bytes()
+
+
+__all__ = ["certificates", "certificates_of", "pip_conf", "pip_settings", "site_words"]
