@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # Tests at once: those on SLURM mostly wait.
 JOBS ?= 2
 
-.PHONY: demo test bench lint setup clean
+.PHONY: demo test bench lint setup clean lock image image-test
 
 setup: $(READY)
 
@@ -31,10 +31,30 @@ test: $(READY)
 bench: $(READY)
 	@$(PY) -m benchmarks
 
+# The programs that the image's targets use, apart from the project's own environment.
+TOOLS := build/tools
+$(TOOLS)/.ready: docker/tools.txt
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check -r docker/tools.txt
+	@touch $@
+
+# UPGRADE=1 takes the newest versions.
+lock: $(TOOLS)/.ready
+	@$(PYTHON) docker/lock.py --uv $(TOOLS)/bin/uv $(if $(UPGRADE),--upgrade)
+
+# REQUIREMENTS=cpu or gpu; more by IMAGE_OPTIONS, see `$(PYTHON) docker/build.py --help`.
+REQUIREMENTS ?= cpu
+image: $(TOOLS)/.ready
+	@$(PYTHON) docker/build.py --requirements $(REQUIREMENTS) $(IMAGE_OPTIONS)
+
+# FULL=1 builds TensorFlow in. Exit code 77: this machine cannot do all of it.
+image-test: $(READY) $(TOOLS)/.ready
+	@$(PY) -m tests.image $(if $(FULL),--full)
+
 lint: $(READY)
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

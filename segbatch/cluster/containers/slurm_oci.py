@@ -81,8 +81,10 @@ def _described(request: Request) -> bytes:
 def _for_run(config: dict[str, Any], request: Request, source: Path, parts: list[str]) -> dict[str, Any]:
     """Change a bundle's description: this user, no privileges, a root that cannot be written to, the mounts."""
     linux = config.get("linux", {})
-    shared = {"pid", "uts", *(["network"] if request.network else [])}
-    linux["namespaces"] = [space for space in linux.get("namespaces", []) if space["type"] not in shared]
+    shared = {"pid", "uts", "network"}
+    spaces = [space for space in linux.get("namespaces", []) if space["type"] not in shared]
+    # Bundles that were unpacked without root have none.
+    linux["namespaces"] = spaces if request.network else [*spaces, {"type": "network"}]
     config.pop("hostname", None)
     process = config.get("process", {})
     process.pop("rlimits", None)
@@ -107,7 +109,9 @@ def _mounts(config: Mapping[str, Any], request: Request, source: Path, parts: li
     for part in parts:
         yield _bind(f"{source}{part}", part, writable=False)
     own = config.get("mounts", [])
-    yield from own
+    for mount in own:
+        # A user's own container may show the host's process numbers, but not mount them anew.
+        yield _bind("/proc", "/proc", writable=True) if mount["destination"] == "/proc" else mount
     if "/tmp" not in [mount["destination"] for mount in own]:
         options = ["nosuid", "nodev", "mode=1777"]
         yield {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": options}
