@@ -18,6 +18,7 @@ from segbatch.errors import Exit, SegbatchError
 from segbatch.runs.attempts import begin_attempt, end_attempt
 from segbatch.runs.layout import FINISH
 from segbatch.runs.run import Run, open_run
+from segbatch.training.peers import Peers, peers_from
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
@@ -54,7 +55,7 @@ def _quiet(run: Run) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def _body(run: Run, task: int | None, attempt: int, stop: StopFlag) -> Callable[[], int]:
+def _body(run: Run, task: int | None, attempt: int, peers: Peers | None, stop: StopFlag) -> Callable[[], int]:
     """Pick what to run; imports are here so that each task loads only what its kind needs."""
     if task is None:
         from segbatch.evaluation.finish import finish
@@ -63,7 +64,7 @@ def _body(run: Run, task: int | None, attempt: int, stop: StopFlag) -> Callable[
     if run.record.kind == "train":
         from segbatch.training.task import train_task
 
-        return lambda: train_task(run, task, attempt, stop, log)
+        return lambda: train_task(run, task, peers, stop, log)
     if run.record.kind == "predict":
         from segbatch.inference.task import predict_task
 
@@ -83,24 +84,42 @@ def run_task(folder: Path, task: int | None) -> int:
     run = open_run(folder)
     name = FINISH if task is None else task
     paths = run.paths.task(name)
+    peers = peers_from(os.environ) if run.record.kind == "train" and task is not None else None
+    if peers is not None and not peers.chief:
+        return _help(run, task, peers, stop)
     attempt = begin_attempt(paths)
     log(f"--- {run.label}, task {name}, attempt {attempt}, on {platform.node()}, process {os.getpid()}")
-    code, message = int(Exit.OK), ""
-    try:
-        _quiet(run)
-        code = _body(run, task, attempt, stop)()
-    except SegbatchError as error:
-        code, message = int(error.exit_code), str(error)
-    except ImportError as error:
-        code, message = int(Exit.FAILED), f"{error}: tasks need `pip install 'segbatch[worker]'` where they run"
-    except MemoryError:
-        code, message = int(Exit.FAILED), "out of memory: ask for more `resources.memory`, or a smaller batch"
-    except Exception as error:
-        traceback.print_exc()
-        code, message = int(Exit.FAILED), f"{type(error).__name__}: {error}"
+    code, message = _outcome(run, lambda: _body(run, task, attempt, peers, stop)())
     end_attempt(paths, attempt, code, message)
     log(f"--- exit {code}{': ' + message if message else ''}")
     return code
+
+
+def _help(run: Run, task: int | None, peers: Peers, stop: StopFlag) -> int:
+    """Do one node's part of a task whose attempts the first node's process writes down.
+
+    A stop that was asked for is no failure here: the first process tells of it, and must not be killed for this one.
+    """
+    code, message = _outcome(run, lambda: _body(run, task, 0, peers, stop)())
+    if message:
+        log(f"--- node {peers.rank + 1}: exit {code}: {message}")
+    return int(Exit.OK) if code == Exit.INTERRUPTED else code
+
+
+def _outcome(run: Run, body: Callable[[], int]) -> tuple[int, str]:
+    """Run the body of a task; its exit code, and what went wrong."""
+    try:
+        _quiet(run)
+        return body(), ""
+    except SegbatchError as error:
+        return int(error.exit_code), str(error)
+    except ImportError as error:
+        return int(Exit.FAILED), f"{error}: tasks need `pip install 'segbatch[worker]'` where they run"
+    except MemoryError:
+        return int(Exit.FAILED), "out of memory: ask for more `resources.memory`, or a smaller batch"
+    except Exception as error:
+        traceback.print_exc()
+        return int(Exit.FAILED), f"{type(error).__name__}: {error}"
 
 
 @click.command()

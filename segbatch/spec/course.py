@@ -52,6 +52,15 @@ class Train(Section):
     """A checkpoint is written after every epoch, and this often within one."""
     keep_checkpoints: Annotated[int, Field(ge=2)] = 2
     """Checkpoints that are kept, the newest ones."""
+    accumulate: Count = 1
+    """Parts in which each device computes its share of a batch, one after the other, to need less memory. The gradient
+    is that of the whole batch; batch normalisation and dropout look at the parts."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """Type that the network computes in; weights, losses and the bundle are float32 in any case. With `mixed_float16`
+    the loss is scaled, and steps whose gradients overflow are left out."""
+    xla: Literal["auto", "on", "off"] = "auto"
+    """Compile the step with XLA, on one device only. `auto` is off on CPUs, where it makes these networks slower, and
+    off on GPUs, until it is measured to help there."""
     deterministic: bool = True
     """Same job, same machine, same weights to the bit. Costs some speed on GPUs."""
     readers: Count | None = None

@@ -21,6 +21,7 @@ def course_conflicts(job: TrainJob) -> Iterator[Conflict]:
         for position, message in unfit(phase.augment or (), job.data.bands, job.model.input):
             needs: tuple[KeyPath, ...] = (("data", "bands"), ("model", "input"))
             yield Conflict(("phases", number, "augment", position), message, needs)
+    yield from _devices(job)
 
 
 def _metrics(job: TrainJob) -> Iterator[Conflict]:
@@ -66,3 +67,20 @@ def _dropout(job: TrainJob) -> Iterator[Conflict]:
         for place in places:
             message = "the network has no dropout layers: give `model.dropout` a rate above 0 too"
             yield Conflict(place, message, (("model", "dropout"), ("model", "architecture")))
+
+
+def _devices(job: TrainJob) -> Iterator[Conflict]:
+    """Batches that cannot be shared out, and what only one device can do."""
+    train, resources = job.train, job.resources
+    devices = resources.nodes * max(resources.gpus, 1)
+    needs: tuple[KeyPath, ...] = (("resources", "nodes"), ("resources", "gpus"))
+    if train.batch_size < devices:
+        message = f"{train.batch_size} tiles cannot be shared by {devices} devices; take at least one for each"
+        yield Conflict(("train", "batch_size"), message, needs)
+    elif train.accumulate > -(-train.batch_size // devices):
+        share = -(-train.batch_size // devices)
+        message = f"a device's share of a batch has {share} tiles, which cannot be cut into {train.accumulate} parts"
+        yield Conflict(("train", "accumulate"), message, (("train", "batch_size"), *needs))
+    if train.xla == "on" and devices > 1:
+        message = f"XLA compiles the step of one device; this job has {devices}"
+        yield Conflict(("train", "xla"), message, needs)

@@ -127,6 +127,8 @@ def lay_basis(
     progress_path: Path,
     stop: Callable[[], bool],
     log: Callable[[str], None],
+    *,
+    tell: bool = True,
 ) -> Basis:
     """Take the statistics of the training part, or those that an earlier attempt took, and say what follows.
 
@@ -138,6 +140,7 @@ def lay_basis(
         progress_path: progress file of the task.
         stop: asked after every few tiles whether to stop there.
         log: told what goes on, line by line.
+        tell: write the table of class weights, as the first of several processes does.
 
     Raises:
         InputError: the statistics that are there belong to other data.
@@ -150,7 +153,8 @@ def lay_basis(
         path = folder / STATISTICS_FILE
         statistics = _read(path, _data_of(identity), log) or _take(job, feed, path, identity, progress_path, stop, log)
     basis = Basis(job, statistics)
-    basis.write_weights(folder / WEIGHTS_FILE)
+    if tell:
+        basis.write_weights(folder / WEIGHTS_FILE)
     return basis
 
 

@@ -89,6 +89,7 @@ class Checkpoints:
         log: told of damaged files, and of changes.
         keep: how many are kept.
         force: go on from a checkpoint of another identity.
+        tidy: whether damaged and unfinished files are put away; only one process of a training may.
     """
 
     def __init__(
@@ -99,9 +100,15 @@ class Checkpoints:
         *,
         keep: int = 2,
         force: bool = False,
+        tidy: bool = True,
     ) -> None:
         self._folder, self._identity, self._log = folder, identity, log
-        self._keep, self._force = keep, force
+        self._keep, self._force, self._tidy = keep, force, tidy
+
+    @property
+    def folder(self) -> Path:
+        """Where they lie."""
+        return self._folder
 
     def latest(self) -> Checkpoint | None:
         """Read the newest checkpoint that is whole, with its best epoch's weights whole too.
@@ -111,8 +118,9 @@ class Checkpoints:
         Raises:
             InputError: it belongs to another job or other data; the message names what differs.
         """
-        for path in self._folder.glob(".*.npz.*.tmp"):
-            path.unlink(missing_ok=True)
+        if self._tidy:
+            for path in self._folder.glob(".*.npz.*.tmp"):
+                path.unlink(missing_ok=True)
         for path in reversed(self._all()):
             try:
                 arrays, state = read_arrays(path)
@@ -120,7 +128,8 @@ class Checkpoints:
                     self.best(state["best_epoch"])
             except DamagedCheckpointError as error:
                 self._log(f"damaged checkpoint left aside, the one before it is used: {error}")
-                path.replace(path.with_name(f"damaged-{path.name}"))
+                if self._tidy:
+                    path.replace(path.with_name(f"damaged-{path.name}"))
                 continue
             changed = self._check(path, state["identity"])
             return Checkpoint(path, arrays, state["training"], changed)

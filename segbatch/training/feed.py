@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +18,7 @@ from segbatch.data.reasons import explain
 from segbatch.data.streams import epoch_order, sample_stream
 from segbatch.spec.augmentation import Augment
 from segbatch.spec.job import TrainJob
+from segbatch.training.shares import Share, regroup
 
 __all__ = ["Batch", "Feed", "Pair", "format_of"]
 
@@ -29,10 +31,10 @@ class Batch:
     """float32 [b, h, w, bands], not normalised."""
     truth: tf.Tensor
     """uint8 [b, h, w], class indices; 255 is ignored."""
-    tiles: int
-    """b."""
     position: int
     """Samples of the order that are done with after this batch."""
+    slots: int
+    """Samples of the batch over all processes."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,10 @@ class Feed:
     job: TrainJob
     readers: int
     """Tiles read at once."""
+    share: Share | None = None
+    """What of each batch this process reads; None for all."""
+    together: Callable[[NDArray[Any]], NDArray[Any]] = np.asarray
+    """Adds up what each process found."""
 
     def order(self, epoch: int) -> NDArray[np.int64]:
         """Order of an epoch, counted from 0: shuffled for learning, as it comes for validation."""
@@ -71,6 +77,9 @@ class Feed:
             missing: told the part and the indices of samples that could not be read, before the batch after them.
         """
         order = self.order(epoch)
+        if self.share is not None:
+            yield from self._shared(self.share, order, epoch, start, missing, augment)
+            return
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
         position = start
@@ -82,9 +91,41 @@ class Feed:
             if after - position > len(places):
                 missing(self.part, order[np.setdiff1d(np.arange(position, after), places)].tolist())
             position = after
-            yield Batch(batch["image"], batch["truth"], len(places), position)
+            yield Batch(batch["image"], batch["truth"], position, len(places))
         if position < len(order):
             missing(self.part, order[position:].tolist())
+
+    def _shared(
+        self,
+        share: Share,
+        order: NDArray[np.int64],
+        epoch: int,
+        start: int,
+        missing: Callable[[str, list[int]], None],
+        augment: Augment,
+    ) -> Iterator[Batch]:
+        """The same for one of several processes; what could not be read is told at the end, for all of them."""
+        planned = share.batches(start, len(order), self.job.train.batch_size)
+        mine = np.concatenate([order[first:last] for _, first, last in planned] or [order[:0]])
+        number = np.full(len(order), -1, np.int64)
+        number[mine] = np.arange(len(mine))
+        ends = np.cumsum([last - first for _, first, last in planned]).tolist()
+        rows = ((number[it["index"].numpy()], it["image"], it["truth"]) for it in self._stream(mine, augment, epoch))
+        gone = np.zeros(len(order), np.int64)
+        gone[mine] = 1
+        position = start
+        for (slots, _, _), group in zip(planned, regroup(rows, ends), strict=True):
+            position += slots
+            if group is None:
+                yield Batch(*self._nothing(), position, slots)
+            else:
+                gone[mine[group[0]]] = 0
+                yield Batch(group[1], group[2], position, slots)
+        missing(self.part, np.flatnonzero(self.together(gone)).tolist())
+
+    def _nothing(self) -> tuple[tf.Tensor, tf.Tensor]:
+        height, width = self.job.model.input
+        return tf.zeros((0, height, width, self.job.data.bands)), tf.zeros((0, height, width), tf.uint8)
 
     def pick(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.uint8], list[str]]:
         """Read a few samples, spread evenly over the part, as they are: images, truths, names."""

@@ -10,7 +10,7 @@ from typing import Any
 from segbatch.runs.files import digest
 from segbatch.spec.job import TrainJob
 
-_SHAPING = {"epochs", "batch_size", "best", "deterministic", "early_stop", "dropout"}
+_SHAPING = {"epochs", "batch_size", "best", "deterministic", "early_stop", "dropout", "accumulate", "precision", "xla"}
 """Keys of `train` that change what comes out."""
 
 

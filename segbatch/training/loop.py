@@ -74,9 +74,9 @@ class Loop:
         self._started = time.monotonic()
         for batch in self._train.batches(state.epoch, state.position, self._rejections.add, augment):
             self._steps.set_learning_rate(self._course.rate())
-            self._steps.learn(batch.image, batch.truth)
+            self._steps.learn(batch.image, batch.truth, batch.slots)
             state.position = batch.position
-            state.learned += batch.tiles
+            state.learned += batch.slots
             self._after_step()
         state.position = len(self._train.pairs)
         if not state.learned:
@@ -123,7 +123,7 @@ class Loop:
         tally = self._steps.validation
         tally.reset()
         for batch in self._val.batches(self._state.epoch, 0, self._rejections.add):
-            self._steps.validate(batch.image, batch.truth)
+            self._steps.validate(batch.image, batch.truth, batch.slots)
             self._validated = batch.position
             self._after_step()
         return tally.read().figures()

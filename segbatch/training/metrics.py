@@ -89,7 +89,10 @@ class Totals:
 
 
 class Tally:
-    """Variables that add up losses and counts, batch by batch, without leaving the graph."""
+    """Variables that add up losses and counts, batch by batch, without leaving the graph.
+
+    To be made under the scope of the strategy whose replicas add to it.
+    """
 
     def __init__(self, classes: int) -> None:
         def variable(initial: Any, dtype: tf.DType) -> tf.Variable:
@@ -102,6 +105,7 @@ class Tally:
             )
 
         self._classes = classes
+        self._strategy = tf.distribute.get_strategy()
         self._loss = variable(0.0, tf.float64)
         self._weight = variable(0.0, tf.float64)
         self._counts = variable(np.zeros((classes, classes + 1)), tf.int64)
@@ -117,14 +121,22 @@ class Tally:
         self._counts.assign_add(counts)
 
     def read(self) -> Totals:
-        """Fetch the sums; waits for the steps that are under way."""
-        return Totals(float(self._loss.numpy()), float(self._weight.numpy()), np.array(self._counts.numpy(), np.int64))
+        """Fetch the sums over all replicas; waits for the steps that are under way. All processes must ask."""
+        loss, weight, counts = (variable.read_value().numpy() for variable in (self._loss, self._weight, self._counts))
+        return Totals(float(loss), float(weight), np.array(counts, np.int64))
 
     def set(self, totals: Totals) -> None:
-        """Go on from these sums."""
-        self._loss.assign(totals.loss)
-        self._weight.assign(totals.weight)
-        self._counts.assign(totals.counts)
+        """Go on from these sums; the first replica holds them, the others nothing."""
+        values = (totals.loss, totals.weight, totals.counts)
+
+        def on_replica() -> None:
+            context = tf.distribute.get_replica_context()
+            first = tf.equal(context.replica_id_in_sync_group, 0)
+            for variable, value in zip((self._loss, self._weight, self._counts), values, strict=True):
+                whole = tf.constant(value, variable.dtype)
+                variable.assign(tf.where(first, whole, tf.zeros_like(whole)))
+
+        self._strategy.run(on_replica)
 
     def reset(self) -> None:
         """Start again from nothing."""

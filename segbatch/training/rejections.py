@@ -36,14 +36,18 @@ class Rejections:
     """The tiles left out so far; each is counted once, however many epochs miss it.
 
     Args:
-        path: `rejected.csv`, written anew whenever there is one more.
+        path: `rejected.csv`, written anew whenever there is one more; None writes nothing.
         limit: how many there may be.
         explain: (part, index) to the tile's name and the reason.
         found: those that earlier attempts found.
     """
 
     def __init__(
-        self, path: Path, limit: int, explain: Callable[[str, int], tuple[str, str]], found: Iterable[Rejected] = ()
+        self,
+        path: Path | None,
+        limit: int,
+        explain: Callable[[str, int], tuple[str, str]],
+        found: Iterable[Rejected] = (),
     ) -> None:
         self._path, self._limit, self._explain = path, limit, explain
         self.found = list(found)
@@ -66,11 +70,13 @@ class Rejections:
             self._write()
 
     def _write(self) -> None:
+        if self._path is None:
+            return
         write_table(self._path, HEADER, [(item.part, item.tile, item.reason) for item in self.found])
 
     def _message(self) -> str:
         named = "\n".join(f"  {item.tile}: {item.reason}" for item in self.found[:SHOWN])
-        more = f"\n  and {len(self.found) - SHOWN} more in {self._path}" if len(self.found) > SHOWN else ""
+        more = f"\n  and {len(self.found) - SHOWN} more in rejected.csv" if len(self.found) > SHOWN else ""
         return (
             f"Training stopped: {len(self.found)} tiles could not be used, `train.max_rejected` allows {self._limit}:\n"
             f"{named}{more}\nMend or remove them, or raise `train.max_rejected`."

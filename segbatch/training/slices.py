@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from segbatch.spec.labels import IGNORED
+
 
 def of_replica(values: tf.Tensor, slots: tf.Tensor, strategy: tf.distribute.Strategy) -> tf.Tensor:
     """The running replica's slice of what its process has of a batch.
@@ -24,7 +26,14 @@ def of_replica(values: tf.Tensor, slots: tf.Tensor, strategy: tf.distribute.Stra
     return values[number * share : (number + 1) * share]
 
 
-def of_part(values: tf.Tensor, number: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """Part `number` of `count` parts that differ by one sample at most."""
-    size = tf.shape(values)[0]
-    return values[number * size // count : (number + 1) * size // count]
+def of_part(image: tf.Tensor, truth: tf.Tensor, number: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Part `number` of `count` parts that differ by one sample at most.
+
+    A part beyond the last is the first sample with nothing to learn from: replicas make the same number of parts, and
+    normalisation needs something to look at in each.
+    """
+    size, real = tf.shape(image)[0], number < count
+    low = tf.where(real, number * size // count, 0)
+    high = tf.where(real, (number + 1) * size // count, tf.minimum(size, 1))
+    ignored = tf.cast(IGNORED, truth.dtype)
+    return image[low:high], tf.where(real, truth[low:high], ignored)

@@ -109,6 +109,11 @@ class Steps:
         return self._averages.in_place(have) if self._averages else have
 
     @property
+    def replicas(self) -> int:
+        """Devices that the steps run on."""
+        return int(self._strategy.num_replicas_in_sync)
+
+    @property
     def learning_rate(self) -> float:
         """Step size now, as short as its single precision allows."""
         return float(str(np.float32(self.optimizer.learning_rate.numpy())))
@@ -166,31 +171,36 @@ class Steps:
         nothing = [tf.zeros(variable.shape, tf.float32) for variable in variables]
 
         def add(image: tf.Tensor, truth: tf.Tensor, weight: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            gradients, total, part, classes = self._forward(image, truth)
-            self.training.add(LossSum(total, part), truth, classes)
-            share = tf.cast(part, tf.float32)
+            gradients, part, everywhere, classes = self._forward(image, truth)
+            self.training.add(LossSum(*part), truth, classes)
+            share = tf.cast(everywhere, tf.float32)
             added = [have + tf.cast(new, tf.float32) * share for have, new in zip(sums, gradients, strict=True)]
-            return weight + part, *added
+            return weight + everywhere, *added
 
-        sums = self._in_parts(add, image, truth, slots, (tf.zeros((), tf.float64), *nothing))
-        context = tf.distribute.get_replica_context()
-        weight, *gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, list(sums))
+        weight, *gradients = self._in_parts(add, image, truth, slots, (tf.zeros((), tf.float64), *nothing))
+        gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         factor = tf.math.divide_no_nan(1.0, tf.cast(weight, tf.float32))
         return [tf.cast(one * factor, variable.dtype) for one, variable in zip(gradients, variables, strict=True)]
 
-    def _part(self, image: tf.Tensor, truth: tf.Tensor) -> tuple[Gradients, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Gradient of the mean loss of one part, its loss and weight, and the classes seen."""
+    def _part(self, image: tf.Tensor, truth: tf.Tensor) -> tuple[Gradients, LossSum, tf.Tensor, tf.Tensor]:
+        """What one part adds to the gradient of its mean loss over all replicas.
+
+        Returns:
+            That gradient; this replica's loss; its weight over all replicas; and the classes seen.
+        """
         variables = self.model.trainable_variables
         scale = self._scale.scale.value if self._scale else None
         with tf.GradientTape() as tape:
             logits = self.model(self._normalize(image), training=True)
             part = self.loss(truth, logits)
-            value = mean(part.total, part.weight)
+            # Synchronized normalisation carries gradients from replica to replica: all divide by the same number.
+            everywhere = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, part.weight)
+            value = mean(part.total, everywhere)
             value = value if scale is None else value * scale
         gradients = tape.gradient(value, [variable.value for variable in variables], unconnected_gradients="zero")
         if scale is not None:
             gradients = [gradient / tf.cast(scale, gradient.dtype) for gradient in gradients]
-        return gradients, part.total, part.weight, self._classes(logits)
+        return gradients, part, everywhere, self._classes(logits)
 
     def _validate(self, image: tf.Tensor, truth: tf.Tensor, slots: tf.Tensor) -> None:
         self._strategy.run(self._validate_on_replica, args=(image, truth, slots))
@@ -222,18 +232,19 @@ class Steps:
         image, truth = (of_replica(values, slots, self._strategy) for values in (image, truth))
         if self._parts == 1:
             return work(image, truth, *start)
-        # The same number on every replica, or replicas would wait for each other's sums in vain.
         most = -(-slots // self._strategy.num_replicas_in_sync)
-        count = tf.maximum(tf.minimum(self._parts, most), 1)
+        count = tf.minimum(self._parts, most)
 
         def body(number: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            part = (of_part(values, number, count) for values in (image, truth))
-            return number + 1, *work(*part, *sums)
+            return number + 1, *work(*of_part(image, truth, number, count), *sums)
 
-        done = tf.while_loop(
-            lambda number, *_: number < count, body, (tf.zeros((), tf.int32), *start), parallel_iterations=1
-        )
-        return tuple(done[1:])
+        done: tuple[tf.Tensor, ...] = (tf.zeros((), tf.int32), *start)
+        if self._strategy.num_replicas_in_sync == 1:
+            return tuple(tf.while_loop(lambda number, *_: number < count, body, done, parallel_iterations=1))[1:]
+        # Replicas cannot wait for each other within a loop of the graph.
+        for _ in range(self._parts):
+            done = body(*done)
+        return done[1:]
 
 
 def clipped(gradients: Gradients, clip: Clip) -> Gradients:

@@ -12,11 +12,22 @@ from segbatch.runs.run import Run
 from segbatch.runs.splits import read_split
 from segbatch.runs.tiles import Tile, read_tiles
 from segbatch.spec.job import TrainJob
+from segbatch.training.peers import Peers
 from segbatch.training.worker import train
 
 
-def train_task(run: Run, task: int, attempt: int, stop: Callable[[], bool], log: Callable[[str], None]) -> int:
+def train_task(run: Run, task: int, peers: Peers | None, stop: Callable[[], bool], log: Callable[[str], None]) -> int:
     """Train, or go on training, and leave the bundle in the run's folder.
+
+    Args:
+        run: the run.
+        task: number of its task.
+        peers: the processes that do this task together; None for one alone.
+        stop: asked after every step whether to stop there.
+        log: told what goes on.
+
+    Returns:
+        The exit code.
 
     Raises:
         Interrupted: a signal came; a checkpoint holds all that was done.
@@ -28,7 +39,7 @@ def train_task(run: Run, task: int, attempt: int, stop: Callable[[], bool], log:
     parts: dict[str, list[Tile]] = {"train": [], "val": []}
     for tile in read_tiles(run.paths.tiles):
         parts[split[tile.name][1]].append(tile)
-    run.paths.training.mkdir(exist_ok=True)
+    run.paths.training.mkdir(parents=True, exist_ok=True)
     train(
         job,
         [_pair(run, tile) for tile in parts["train"]],
@@ -40,9 +51,11 @@ def train_task(run: Run, task: int, attempt: int, stop: Callable[[], bool], log:
         stop=stop,
         provenance=_provenance(run),
         force=forced(run),
+        peers=peers,
         log=log,
     )
-    settle(run)
+    if peers is None or peers.chief:
+        settle(run)
     return int(Exit.OK)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from segbatch.errors import InputError, Interrupted, SegbatchError
@@ -22,16 +23,19 @@ from segbatch.runs.progress import INTERVAL_S, TaskProgress
 from segbatch.spec.bundle import read_info
 from segbatch.spec.job import TrainJob
 from segbatch.training.animation import write_animation
-from segbatch.training.assembly import make_steps
+from segbatch.training.assembly import make_steps, plain_model
 from segbatch.training.basis import Basis, lay_basis
 from segbatch.training.checkpoint import Checkpoint, Checkpoints
 from segbatch.training.course import Course
+from segbatch.training.distribution import Distribution, agreed, distribution
 from segbatch.training.feed import Feed, Pair
 from segbatch.training.history import write_curves, write_history, write_timing
 from segbatch.training.identity import identity_of
 from segbatch.training.loop import Loop, begin
+from segbatch.training.peers import Peers
 from segbatch.training.previews import Samples, write_preview
 from segbatch.training.rejections import Rejections, limit_of
+from segbatch.training.shares import Share
 from segbatch.training.state import EpochRecord, TrainState
 from segbatch.training.steps import assign, values_of
 from segbatch.training.summary import bundle_info, duration, parameters, spell, summarize, verdict
@@ -56,6 +60,7 @@ def train(
     stop: Callable[[], bool],
     provenance: dict[str, Any],
     force: bool = False,
+    peers: Peers | None = None,
     log: Log = print,
 ) -> dict[str, Any]:
     """Train a network, or go on where an earlier attempt was stopped; a finished training is left as it is.
@@ -71,6 +76,7 @@ def train(
         stop: asked after every step whether to stop there.
         provenance: kept in the bundle.
         force: go on from a checkpoint although the job or its data were changed since.
+        peers: the processes that train together; of them only the first writes and tells. None for one alone.
         log: told what goes on, line by line.
 
     Returns:
@@ -83,26 +89,60 @@ def train(
             belong to another training.
         SegbatchError: training has diverged.
     """
+    if job.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    place = distribution(job.resources.gpus, peers, log)
+    if not place.chief:
+        log = _say_nothing
     ensure_weights(job.model)
     if not train_pairs:
         raise InputError("data: the training part has no tiles.")
-    readers = job.train.readers or len(os.sched_getaffinity(0))
     parts = {
-        "train": Feed("train", train_pairs, names[0], job, readers),
-        "val": Feed("val", val_pairs, names[1], job, readers),
+        "train": _feed("train", train_pairs, names[0], job, place),
+        "val": _feed("val", val_pairs, names[1], job, place),
     }
     folder.mkdir(parents=True, exist_ok=True)
     identity = identity_of(job, {part: feed.names for part, feed in parts.items()})
-    checkpoints = Checkpoints(folder / "checkpoints", identity, log, keep=job.train.keep_checkpoints, force=force)
-    found = checkpoints.latest()
-    summary = _finished(job, found, folder, bundle)
-    if summary is not None:
-        log(f"training is finished already: {verdict(summary)}")
-        return summary
-    basis = lay_basis(job, parts["train"], identity, folder, progress_path, stop, log)
-    training = _Training(job, parts, basis, checkpoints, found, folder, progress_path, stop, log)
-    training.run()
-    return training.finish(bundle, provenance)
+    keep = job.train.keep_checkpoints
+    checkpoints = Checkpoints(folder / "checkpoints", identity, log, keep=keep, force=force, tidy=place.chief)
+    with place.losses_told():
+        found = _latest(checkpoints, place)
+        summary = _finished(job, found, folder, bundle)
+        if place.total(np.array([place.chief and summary is not None]))[0]:
+            log(f"training is finished already: {verdict(summary)}" if summary else "")
+            return summary or {}
+        with place.chief_first():
+            basis = lay_basis(job, parts["train"], identity, folder, progress_path, stop, log, tell=place.chief)
+        training = _Training(job, parts, basis, checkpoints, found, folder, progress_path, stop, log, place)
+        training.run()
+        return training.finish(bundle, provenance)
+
+
+def _say_nothing(line: str) -> None:
+    pass
+
+
+def _feed(part: str, pairs: Sequence[Pair], names: Sequence[str], job: TrainJob, place: Distribution) -> Feed:
+    readers = job.train.readers or len(os.sched_getaffinity(0))
+    share = Share(place.rank, place.processes, place.replicas) if place.processes > 1 else None
+    return Feed(part, pairs, names, job, readers, share, place.total)
+
+
+def _latest(checkpoints: Checkpoints, place: Distribution) -> Checkpoint | None:
+    """The checkpoint to go on from, the same for all processes.
+
+    Raises:
+        SegbatchError: the processes find different ones.
+    """
+    with place.chief_first():
+        found = checkpoints.latest()
+    own = [0, 0] if found is None else [found.state["epoch"] + 1, found.state["position"] + 1]
+    if not agreed(place.total(np.array(own)), place.processes, own):
+        raise SegbatchError(
+            f"{checkpoints.folder}: the processes of this training see different checkpoints there. Is the folder on a "
+            "file system that all nodes share? If so, the next attempt may find it in order."
+        )
+    return found
 
 
 def _finished(job: TrainJob, found: Checkpoint | None, folder: Path, bundle: Path) -> dict[str, Any] | None:
@@ -130,18 +170,23 @@ class _Training:
         progress_path: Path,
         stop: Callable[[], bool],
         log: Log,
+        place: Distribution,
     ) -> None:
+        self._place = place
         self._job, self._parts, self._checkpoints, self._folder = job, parts, checkpoints, folder
         self._stop, self._log = stop, log
         self._tiles = sum(len(feed.pairs) for feed in parts.values())
         self._basis = basis
-        self._steps = make_steps(job, basis)
+        self._steps = make_steps(job, basis, place)
         self._state = self._restored(found)
         self._course = Course(job, self._state, len(parts["train"].pairs))
         self._resume(found)
         limit = limit_of(job.train.max_rejected, self._tiles)
         self._rejections = Rejections(
-            folder / "rejected.csv", limit, lambda part, index: parts[part].explain(index), self._state.rejected
+            folder / "rejected.csv" if place.chief else None,
+            limit,
+            lambda part, index: parts[part].explain(index),
+            self._state.rejected,
         )
         self._loop = Loop(
             self._steps, parts["train"], parts["val"], self._state, self._course, self._rejections, self._after_step
@@ -150,22 +195,28 @@ class _Training:
         self._started, self._first_done = time.monotonic(), self._loop.done
         self._shown = self._saved = time.monotonic()
         self._drawn = -CURVES_EVERY_S
-        self._events = EventLog(folder / FOLDER, job.labels.names, self._state.history, self._state.times)
+        if place.chief:
+            self._events = EventLog(folder / FOLDER, job.labels.names, self._state.history, self._state.times)
 
     def run(self) -> None:
         """Run the epochs that are left."""
         job, state, course = self._job, self._state, self._course
         if not self._parts["val"].pairs and state.epoch == 0:
             self._log(f"no validation part: the best epoch is picked by its training {job.train.best}")
-        self._progress.update(self._loop.done, note=self._note(), force=True)
-        samples = None if course.finished else self._samples()
+        self._tell(self._loop.done, note=self._note(), force=True)
+        samples = None if course.finished or not self._place.chief else self._samples()
         while not course.finished:
             self._begin_epoch()
             train = self._loop.learn()
             with self._steps.averaged():
                 record = self._loop.finish_epoch(train)
                 self._keep(record)
-                self._report(record, samples)
+                if self._place.chief:
+                    self._report(record, samples)
+
+    def _tell(self, done: int, **figures: Any) -> None:
+        if self._place.chief:
+            self._progress.update(done, **figures)
 
     def _begin_epoch(self) -> None:
         if self._course.advance():
@@ -190,19 +241,26 @@ class _Training:
         state, job = self._state, self._job
         if state.best_epoch is None:
             raise RuntimeError("a training without an epoch")
-        assign(self._steps.model.variables, self._checkpoints.best(state.best_epoch))
         summary = summarize(job, state, {part: len(feed.pairs) for part, feed in self._parts.items()})
         summary["parameters"] = parameters(self._steps.model)
-        origin = provenance | {"epoch": state.best_epoch, "scores": summary["scores"]}
-        info = bundle_info(job, self._steps.loss.head, origin, self._basis)
-        save_bundle(bundle, self._steps.model, info, self._basis.mean_image)
-        self._write_tables(curves=True)
-        self._events.close()
-        write_animation(self._folder / "epochs.gif", self._folder / "previews", state.epoch)
-        write_json(self._folder / SUMMARY_FILE, summary)
-        self._progress.update(self._loop.done, note="finished", force=True, total=self._loop.done)
+        if self._place.chief:
+            self._write_outcome(bundle, provenance, summary)
+        # The others wait for what the first process writes, and it serves their connections: all end together.
+        self._place.wait()
         self._log(f"training finished: {verdict(summary)}")
         return summary
+
+    def _write_outcome(self, bundle: Path, provenance: dict[str, Any], summary: dict[str, Any]) -> None:
+        assign(self._steps.model.variables, self._checkpoints.best(summary["best_epoch"]))
+        origin = provenance | {"epoch": summary["best_epoch"], "scores": summary["scores"]}
+        model = plain_model(self._job, self._steps)
+        info = bundle_info(self._job, self._steps.loss.head, origin, self._basis)
+        save_bundle(bundle, model, info, self._basis.mean_image)
+        self._write_tables(curves=True)
+        self._events.close()
+        write_animation(self._folder / "epochs.gif", self._folder / "previews", self._state.epoch)
+        write_json(self._folder / SUMMARY_FILE, summary)
+        self._tell(self._loop.done, note="finished", force=True, total=self._loop.done)
 
     def _restored(self, found: Checkpoint | None) -> TrainState:
         if found is None:
@@ -232,28 +290,37 @@ class _Training:
 
     def _after_step(self) -> None:
         now = time.monotonic()
-        if now - self._shown >= INTERVAL_S:
+        # Sums are read, checkpoints written and trainings stopped by all processes at the same step, or by none.
+        wishes = [
+            self._stop(),
+            self._place.chief and now - self._shown >= INTERVAL_S,
+            self._place.chief and now - self._saved >= 60 * self._job.train.checkpoint_minutes,
+        ]
+        stop, show, save = self._place.total(np.array(wishes)) > 0
+        if show:
             self._shown = now
             running = self._loop.current().running.figures()
-            self._progress.update(self._loop.done, note=self._note(), loss=running.loss)
-        if self._stop():
+            self._tell(self._loop.done, note=self._note(), loss=running.loss)
+        if stop:
             self._save()
-            self._progress.update(self._loop.done, note="interrupted", force=True)
+            self._tell(self._loop.done, note="interrupted", force=True)
+            self._place.wait()
             raise Interrupted(
                 f"Stopped in epoch {self._state.epoch + 1} of {self._course.planned}, after {self._state.position} "
                 f"of {len(self._parts['train'].pairs)} tiles; `segbatch resume` goes on from there."
             )
-        if now - self._saved >= 60 * self._job.train.checkpoint_minutes:
+        if save:
             self._save()
 
     def _save(self) -> None:
         state = self._loop.current()
-        arrays = values_of(self._steps.variables)
-        self._checkpoints.write(state.epoch, state.position, arrays, state.to_json(), state.best_epoch)
+        if self._place.chief:
+            arrays = values_of(self._steps.variables)
+            self._checkpoints.write(state.epoch, state.position, arrays, state.to_json(), state.best_epoch)
         self._saved = time.monotonic()
 
     def _keep(self, record: EpochRecord) -> None:
-        if self._course.finish_epoch(record):
+        if self._course.finish_epoch(record) and self._place.chief:
             self._checkpoints.write_best(record.epoch, values_of(self._steps.model.variables))
         self._save()
 
@@ -262,7 +329,7 @@ class _Training:
         judged = record.judged
         figures = {"loss": record.train.loss, "iou": judged.iou, "dice": judged.dice}
         total = self._course.planned * self._tiles
-        self._progress.update(self._loop.done, note=self._note(), force=True, total=total, **figures)
+        self._tell(self._loop.done, note=self._note(), force=True, total=total, **figures)
         due = time.monotonic() - self._drawn >= CURVES_EVERY_S
         self._write_tables(curves=due)
         self._events.add(record)

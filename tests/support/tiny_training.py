@@ -15,6 +15,7 @@ from PIL import Image
 from segbatch.data.pairs import Pair
 from segbatch.spec.job import TrainJob
 from segbatch.training import worker
+from segbatch.training.peers import Peers
 
 SIDE = 32
 TRAIN, VAL = 11, 5
@@ -101,6 +102,7 @@ def run(
     log: Callable[[str], None] = print,
     train: int = TRAIN,
     force: bool = False,
+    peers: Peers | None = None,
 ) -> dict[str, Any]:
     """Train in `folder` on the first `train` tiles, validate on the others."""
     folder.mkdir(exist_ok=True, parents=True)
@@ -116,6 +118,7 @@ def run(
         stop=stop,
         provenance={"run": "tiny/1"},
         force=force,
+        peers=peers,
         log=log,
     )
 
