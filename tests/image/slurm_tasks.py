@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.image.demo import PREDICT, TRAIN, Demo, refuse_privileges, same, told, wait_for
-from tests.image.report import Report
+from tests.image.report import FaultError, Report
 from tests.support.slurm_cluster import SlurmCluster
 
 
@@ -40,7 +40,11 @@ def run_in_slurm(
         demo.submit(PREDICT, runs, *slurm, container=container, SEGBATCH_TEST_SLOW="1")
         demo.begun(runs)
         cluster.run("scancel", "--signal=USR1", "--batch", _job(demo, runs))
-        wait_for(lambda: '"requeue"' in _told_by_script(demo, runs), "the requeue")
+        try:
+            wait_for(lambda: '"requeue"' in _told_by_script(demo, runs), "the requeue")
+        except FaultError as error:
+            said = demo.type("status", PREDICT, "--runs", runs, code=None)
+            raise FaultError(f"{error}\n{_told_by_script(demo, runs)}{demo.logs(PREDICT, runs)}{said}") from error
         told(demo, runs, "SIGUSR1")
         demo.go(runs)
         demo.type("status", PREDICT, "--runs", runs, "--watch")
