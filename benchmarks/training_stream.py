@@ -52,6 +52,7 @@ def _tiles(folder: Path) -> list[tuple[bytes, bytes]]:
 
 def _training(pairs: list[tuple[bytes, bytes]], model: dict[str, Any]) -> tuple[Callable[[Any], None], Any]:
     """Make the compiled step of learning and the feed of a job with this network."""
+    from segbatch.data.normalize import Normalization
     from segbatch.models.build import build
     from segbatch.spec.job import TrainJob
     from segbatch.training.feed import Feed
@@ -71,9 +72,11 @@ def _training(pairs: list[tuple[bytes, bytes]], model: dict[str, Any]) -> tuple[
             "train": {"batch_size": BATCH},
         }
     )
-    loss = make_loss("auto", len(classes))
+    loss = make_loss(job.loss, len(classes))
     network = build(job.model, bands=3, channels=loss.channels, seed=0)
-    steps = Steps(network, loss, make_optimizer(job.optimizer), how="unit", depth=8, classes=len(classes))
+    steps = Steps(
+        network, loss, make_optimizer(job.optimizer), normalize=Normalization("unit", 8), classes=len(classes)
+    )
     feed = Feed("train", pairs, [os.fsdecode(name) for name, _ in pairs], job, len(os.sched_getaffinity(0)))
     return steps.learn, feed
 

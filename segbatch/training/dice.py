@@ -46,11 +46,15 @@ class Dice:
 
     def __call__(self, truth: tf.Tensor, logits: tf.Tensor) -> LossSum:
         """Share out the step's Dice loss by valid pixels."""
-        everywhere = _over_devices(self.overlaps(truth, logits))
-        present = tf.cast(everywhere.true > 0, tf.float32)
-        missed = tf.reduce_sum(present * (1.0 - class_dice(everywhere)))
-        pixels = count(truth)
-        return LossSum(tf.math.divide_no_nan(missed, tf.reduce_sum(present)) * tf.cast(pixels, tf.float32), pixels)
+        here, pixels = self.overlaps(truth, logits), count(truth)
+        whole = tf.cast(pixels, tf.float32)
+        *sums, whole_everywhere = _over_devices([*here, whole])
+        # The sums of all devices, of which only this one's own part has a gradient here: devices add up theirs. That
+        # part weighs as much as the pixels of all, since each device's gradient is weighed by its own.
+        everywhere = Overlaps(*(mine + tf.stop_gradient(all_ - mine) for mine, all_ in zip(here, sums, strict=True)))
+        loss = _mean_missed(everywhere)
+        still = tf.stop_gradient(loss)
+        return LossSum(whole * still + whole_everywhere * (loss - still), pixels)
 
     def overlaps(self, truth: tf.Tensor, logits: tf.Tensor) -> Overlaps:
         """Sum over the valid pixels of a batch; arguments as in `Loss`."""
@@ -70,9 +74,15 @@ def class_dice(sums: Overlaps) -> tf.Tensor:
     return tf.math.divide_no_nan(2.0 * sums.both, sums.predicted + sums.true)
 
 
-def _over_devices(sums: Overlaps) -> Overlaps:
-    """Add up over the devices of a step; gradients flow back through the sum."""
+def _mean_missed(sums: Overlaps) -> tf.Tensor:
+    """float32 scalar: one minus soft Dice, mean over the classes that the truth has; 0 where it has none."""
+    present = tf.cast(sums.true > 0, tf.float32)
+    return tf.math.divide_no_nan(tf.reduce_sum(present * (1.0 - class_dice(sums))), tf.reduce_sum(present))
+
+
+def _over_devices(sums: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Add up over the devices of a step, without gradients."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return sums
-    return Overlaps(*tf.unstack(context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stack(sums))))
+    return list(context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.stop_gradient(one) for one in sums]))

@@ -70,7 +70,7 @@ def test_what_is_shown_is_what_training_gets(tmp_path: Path) -> None:
     assert len(rows) == 4
     for epoch in range(3):
         order = [names[index] for index in feed.order(epoch)]
-        batches = list(feed.batches(epoch, 0, lambda part, indices: None))
+        batches = list(feed.batches(epoch, 0, lambda part, indices: None, job.augment))
         learned = dict(zip(order, np.concatenate([batch.image.numpy() for batch in batches]), strict=True))
         masks = dict(zip(order, np.concatenate([batch.truth.numpy() for batch in batches]), strict=True))
         for row in rows:

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from segbatch.data.normalize import Normalization
+from segbatch.spec.loss import Loss
 from segbatch.spec.optimizer import Clip, Optimizer
 from segbatch.training.losses import make_loss
 from segbatch.training.optimizers import OPTIMIZERS, make_optimizer
@@ -33,9 +35,10 @@ def small_model(policy: str = "float32") -> keras.Model:
 
 def make_steps(spec: dict | None = None, policy: str = "float32", **settings) -> Steps:
     optimizer = Optimizer.model_validate({"name": "sgd", "learning_rate": 0.5} | (spec or {}))
-    loss = make_loss("sparse_crossentropy", 3)
+    loss = make_loss(Loss(name="sparse_crossentropy"), 3)
     made = make_optimizer(optimizer)
-    return Steps(small_model(policy), loss, made, how="unit", depth=8, classes=3, clip=optimizer.clip, **settings)
+    unit = Normalization("unit", 8)
+    return Steps(small_model(policy), loss, made, normalize=unit, classes=3, clip=optimizer.clip, **settings)
 
 
 def weights_after(steps: Steps, count: int = 1) -> list[np.ndarray]:

@@ -10,14 +10,18 @@ import numpy as np
 import tensorflow as tf
 
 from segbatch.training.assembly import make_steps
+from segbatch.training.basis import Basis
 from segbatch.training.distribution import Distribution
 from tests.support.tiny_training import SIDE, make_job
 
+OVERLAP = {"name": "sum", "parts": [{"name": "dice"}, {"name": "sparse_crossentropy", "weight": 0.5}]}
 
-def gradients(strategy: tf.distribute.Strategy, parts: int, clean: bool) -> list[list[np.ndarray]]:
+
+def gradients(strategy: tf.distribute.Strategy, parts: int, clean: bool, loss: dict | None) -> list[list[np.ndarray]]:
     """Gradients of each batch; `clean` for a network without normalisation."""
-    job = make_job(model={"dropout": 0.0}, train={"accumulate": parts}, optimizer={"name": "sgd"})
-    steps = make_steps(job, Distribution(strategy))
+    sections = {"loss": loss} if loss else {}
+    job = make_job(model={"dropout": 0.0}, train={"accumulate": parts}, optimizer={"name": "sgd"}, **sections)
+    steps = make_steps(job, Basis(job, None), Distribution(strategy))
     for layer in steps.model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             # One formula for the statistics: on few samples, rounding alone can switch a unit off.
@@ -45,8 +49,9 @@ def main() -> None:
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     alone, mirrored = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     worst = {}
-    for name, parts, clean in (("normalised", 1, False), ("in parts", 2, True)):
-        one, two = gradients(alone, parts, clean), gradients(mirrored, parts, clean)
+    variants = (("normalised", 1, False, None), ("in parts", 2, True, None), ("Dice", 1, True, OVERLAP))
+    for name, *how in variants:
+        one, two = gradients(alone, *how), gradients(mirrored, *how)
         pairs = [pair for a, b in zip(one, two, strict=True) for pair in zip(a, b, strict=True)]
         worst[name] = max(float(np.abs(a - b).max() / (np.abs(a).max() + 1e-6)) for a, b in pairs)
     print(json.dumps(worst), flush=True)

@@ -87,7 +87,7 @@ def test_weights_and_images_may_be_names(tmp_path: Path) -> None:
     text = TRAIN + "model: {encoder: mobilenet_v2, weights: imagenet}\ncontainer: {runtime: docker, image: a/b:1}\n"
     assert train(text).model.weights == "imagenet"
     assert train(text).container.image == "a/b:1"
-    text = TRAIN + "model: {encoder: x, weights: w.keras}\ncontainer: {runtime: apptainer, image: seg.sif}\n"
+    text = TRAIN + "model: {encoder: vgg16, weights: w.keras}\ncontainer: {runtime: apptainer, image: seg.sif}\n"
     assert train(text).model.weights == str(tmp_path / "w.keras")
     assert train(text).container.image == str(tmp_path / "seg.sif")
 
