@@ -8,6 +8,7 @@ replicas is the batch of one device. Dropout draws the same pattern on every rep
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -43,7 +44,7 @@ class Distribution:
         self.processes = len(peers.addresses) if peers else 1
         self.rank = peers.rank if peers else 0
         self.replicas: int = strategy.num_replicas_in_sync
-        self._sum = tf.function(self._sum_everywhere, autograph=False)
+        self._sum = tf.function(self._sum_everywhere, autograph=False, reduce_retracing=True)
 
     @property
     def chief(self) -> bool:
@@ -119,6 +120,9 @@ def distribution(gpus: int, peers: Peers | None, log: Callable[[str], None] = pr
         gpus: GPUs of a node that the job asks for; 0 leaves the choice to TensorFlow.
         peers: the processes of the training; None for one alone.
         log: told of GPUs that are missing.
+
+    Raises:
+        SegbatchError: a node's address is unknown here.
     """
     found = tf.config.list_physical_devices("GPU")
     if len(found) < gpus:
@@ -126,12 +130,26 @@ def distribution(gpus: int, peers: Peers | None, log: Callable[[str], None] = pr
     if gpus and len(found) > gpus:
         tf.config.set_visible_devices(found[:gpus], "GPU")
     if peers is not None:
+        _check_names(peers)
         os.environ["TF_CONFIG"] = peers.tf_config()
         log(f"process {peers.rank + 1} of {len(peers.addresses)}, {peers.addresses[peers.rank]}")
         return Distribution(tf.distribute.MultiWorkerMirroredStrategy(), peers)
     if min(gpus, len(found)) > 1:
         return Distribution(tf.distribute.MirroredStrategy())
     return Distribution(tf.distribute.get_strategy())
+
+
+def _check_names(peers: Peers) -> None:
+    """Refuse names that mean nothing here: TensorFlow would wait for them without a word."""
+    for address in peers.addresses:
+        host, _, port = address.rpartition(":")
+        try:
+            socket.getaddrinfo(host, int(port))
+        except OSError as error:
+            raise SegbatchError(
+                f"The nodes of this training cannot find each other: {host} is unknown on {socket.gethostname()} "
+                f"({error.strerror}). Ask your site which names or addresses its nodes have for each other."
+            ) from error
 
 
 def agreed(places: NDArray[np.float64], processes: int, own: Sequence[float]) -> bool:

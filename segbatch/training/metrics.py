@@ -106,6 +106,7 @@ class Tally:
 
         self._classes = classes
         self._strategy = tf.distribute.get_strategy()
+        self._put = tf.function(self._assign, autograph=False)
         self._loss = variable(0.0, tf.float64)
         self._weight = variable(0.0, tf.float64)
         self._counts = variable(np.zeros((classes, classes + 1)), tf.int64)
@@ -127,16 +128,16 @@ class Tally:
 
     def set(self, totals: Totals) -> None:
         """Go on from these sums; the first replica holds them, the others nothing."""
-        values = (totals.loss, totals.weight, totals.counts)
+        values = zip((self._loss, self._weight, self._counts), (totals.loss, totals.weight, totals.counts), strict=True)
+        self._put(*(tf.constant(value, variable.dtype) for variable, value in values))
 
-        def on_replica() -> None:
-            context = tf.distribute.get_replica_context()
-            first = tf.equal(context.replica_id_in_sync_group, 0)
+    def _assign(self, *values: tf.Tensor) -> None:
+        def on_replica(*values: tf.Tensor) -> None:
+            first = tf.equal(tf.distribute.get_replica_context().replica_id_in_sync_group, 0)
             for variable, value in zip((self._loss, self._weight, self._counts), values, strict=True):
-                whole = tf.constant(value, variable.dtype)
-                variable.assign(tf.where(first, whole, tf.zeros_like(whole)))
+                variable.assign(tf.where(first, value, tf.zeros_like(value)))
 
-        self._strategy.run(on_replica)
+        self._strategy.run(on_replica, args=values)
 
     def reset(self) -> None:
         """Start again from nothing."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
+import shlex
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,15 @@ TILES = 20
 
 
 @pytest.fixture
-def user(slurm: SlurmCluster, tmp_path: Path) -> User:
-    return User(slurm, tmp_path)
+def user(slurm: SlurmCluster, tmp_path: Path, repo: Path, monkeypatch: pytest.MonkeyPatch) -> User:
+    made = User(slurm, tmp_path)
+    # The cluster starts with a bare environment, and jobs do not have that of whoever submits them.
+    monkeypatch.setenv("PYTHONPATH", str(repo))
+    program = tmp_path / "python here"
+    program.write_text(f'#!/bin/bash\nexport PYTHONPATH={shlex.quote(str(repo))}\nexec {sys.executable} "$@"\n')
+    program.chmod(0o755)
+    made.site(python=str(program))
+    return made
 
 
 def train(user: User, nodes: int, epochs: int, name: str) -> str:
@@ -32,7 +41,12 @@ def train(user: User, nodes: int, epochs: int, name: str) -> str:
         user.folder / f"{name}.yaml",
         kind="train",
         labels=LABELS,
-        data={"root": "data", "images": "images", "masks": "masks", "split": {"by": "counts", "counts": {"val": 6}}},
+        data={
+            "root": "data",
+            "images": "images",
+            "masks": "masks",
+            "split": {"by": "counts", "counts": {"train": 14, "val": 6}},
+        },
         model={"input": [32, 32], "filters": 4, "depth": 1},
         optimizer={"name": "sgd", "learning_rate": 0.05, "momentum": 0.9},
         train={"epochs": epochs, "batch_size": 4, "previews": 0, "readers": 1, "checkpoint_minutes": 0.001},
