@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # Tests at once: those on SLURM mostly wait.
 JOBS ?= 2
 
-.PHONY: demo test bench lint setup clean lock image image-test
+.PHONY: demo test bench lint setup clean tools lock image image-test
 
 setup: $(READY)
 
@@ -33,6 +33,8 @@ bench: $(READY)
 
 # The programs that the image's targets use, apart from the project's own environment.
 TOOLS := build/tools
+tools: $(TOOLS)/.ready
+
 $(TOOLS)/.ready: docker/tools.txt
 	@$(PYTHON) -m venv $(TOOLS)
 	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check -r docker/tools.txt
