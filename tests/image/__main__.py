@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.image.base import apptainer_version, get_apptainer, make_base
+from tests.image.base_install import base_install
 from tests.image.building import Image
 from tests.image.contract import CONTRACT
 from tests.image.faults import PLANTED
@@ -90,10 +91,14 @@ def as_user(report: Report, image: Image, apptainer: tuple[Path | None, str], *,
     place = image.place
     programs, why_not = apptainer
     absent = missing_programs()
+    submitter = ""
+    with report.check("the base install alone, from which jobs are submitted: no TensorFlow, no NumPy"):
+        submitter = str(base_install(place))
     order = {
         "layout": str(image.layout),
         "base": str(Image(place, image.base, image.requirements, image.base).layout),
         "lent": None if full else str(host_packages().resolve()),
+        "submitter": submitter or sys.executable,
         "apptainer": str(programs) if programs else None,
         "why_no_apptainer": why_not,
         "why_no_slurm": f"no {', '.join(absent)} (apt-get install {SLURM_PACKAGES})" if absent else "",

@@ -47,6 +47,8 @@ class Demo:
     folder: Path
     lent: Path | None
     """The host's Python packages, for images that lack TensorFlow."""
+    submitter: str = sys.executable
+    """Python of the environment from which jobs in the image are submitted, resumed and looked at."""
     environ: dict[str, str] = field(default_factory=dict)
     """Further variables of all commands."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -56,7 +58,7 @@ class Demo:
         (self.folder / "jobs").mkdir(parents=True)
         for name in (TRAIN, PREDICT):
             shutil.copy(TOP / f"jobs/{name}.yaml", self.folder / "jobs")
-        self.type("demo", "demo", "--scenes", "4", "--archive-scenes", "1")
+        self.type("demo", "demo", "--scenes", "4", "--archive-scenes", "1", here=True)
         self.site()
 
     def site(self, **settings: Any) -> None:
@@ -68,15 +70,21 @@ class Demo:
         binds = [f"{WITNESS}:{SEEN}:ro", *([f"{self.lent}:{LENT}:ro"] if self.lent else [])]
         return json.dumps({"runtime": runtime, "image": image, "binds": binds, "env": ["PYTHONPATH"]})
 
-    def type(self, *words: str, code: int | None = 0, **environ: str) -> str:
+    def type(self, *words: str, code: int | None = 0, here: bool = False, **environ: str) -> str:
         """Run a command of segbatch and return what it prints.
+
+        Args:
+            words: the command.
+            code: exit code that is expected.
+            here: from this process's environment, which can run tasks itself.
+            environ: further environment variables.
 
         Raises:
             FaultError: it ended with another exit code.
         """
         path = os.pathsep.join([str(TOP), SEEN])
         done = subprocess.run(
-            [sys.executable, "-m", "segbatch", *words],
+            [sys.executable if here else self.submitter, "-m", "segbatch", *words],
             cwd=self.folder,
             env={**os.environ, "COLUMNS": "160", "PYTHONPATH": path, **self.environ, **environ},
             stdin=subprocess.DEVNULL,
@@ -105,7 +113,9 @@ class Demo:
             changes.append(f"model={self.model}")
         options = [word for change in changes for word in ("--set", change)]
         try:
-            return self.type("submit", f"jobs/{job}.yaml", "--runs", runs, *options, *words, code=code, **more)
+            return self.type(
+                "submit", f"jobs/{job}.yaml", "--runs", runs, *options, *words, code=code, here=not container, **more
+            )
         except FaultError as error:
             raise FaultError(f"{error}\n{self.logs(job, runs)}") from error
 

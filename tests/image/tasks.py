@@ -30,6 +30,8 @@ class Order:
     layout: str
     """The image in OCI layout."""
     lent: str | None
+    submitter: str
+    """Python of the environment from which jobs in the image are submitted."""
     apptainer: str | None
     """Folder of Apptainer's programs."""
     why_no_apptainer: str
@@ -138,7 +140,7 @@ def main(folder: Path) -> int:
         for name in ("APPTAINER_TMPDIR", "APPTAINER_CACHEDIR"):
             os.environ[name] = str(own / name.lower())
             Path(os.environ[name]).mkdir()
-    demo = Demo(own / "work", Path(order.lent) if order.lent else None)
+    demo = Demo(own / "work", Path(order.lent) if order.lent else None, order.submitter)
     with report.check("the demo's world, painted"):
         demo.set_up()
     with ExitStack() as stack, ThreadPoolExecutor(2) as pool:
