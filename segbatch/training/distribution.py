@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import keras
@@ -69,6 +69,11 @@ class Distribution:
     def wait(self) -> None:
         """Go on when all processes have come here."""
         self.total(np.zeros(1))
+
+    def part(self) -> None:
+        """Let all processes end together; those that have come here may be gone before others notice."""
+        with suppress(*_LOST):
+            self.wait()
 
     def _sum_everywhere(self, values: tf.Tensor) -> tf.Tensor:
         def on_replica(values: tf.Tensor) -> tf.Tensor:
