@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import keras
@@ -77,6 +77,11 @@ class Distribution:
             self.wait()
         yield
         if self.chief:
+            self.wait()
+
+    def part(self) -> None:
+        """Let all processes end together; those that have come here may be gone before others notice."""
+        with suppress(*_LOST):
             self.wait()
 
     def _sum_everywhere(self, values: tf.Tensor) -> tf.Tensor:

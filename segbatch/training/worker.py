@@ -246,7 +246,7 @@ class _Training:
         if self._place.chief:
             self._write_outcome(bundle, provenance, summary)
         # The others wait for what the first process writes, and it serves their connections: all end together.
-        self._place.wait()
+        self._place.part()
         self._log(f"training finished: {verdict(summary)}")
         return summary
 
@@ -304,7 +304,7 @@ class _Training:
         if stop:
             self._save()
             self._tell(self._loop.done, note="interrupted", force=True)
-            self._place.wait()
+            self._place.part()
             raise Interrupted(
                 f"Stopped in epoch {self._state.epoch + 1} of {self._course.planned}, after {self._state.position} "
                 f"of {len(self._parts['train'].pairs)} tiles; `segbatch resume` goes on from there."
