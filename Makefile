@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 SEGBATCH := $(VENV)/bin/segbatch
 READY := $(VENV)/.ready
-# Tests at once: those on SLURM mostly wait.
+# Tests at once: those on SLURM mostly wait. Their files come first, so that the long ones do not come last.
 JOBS ?= 2
 
 .PHONY: demo test bench lint setup clean tools lock image image-test
@@ -26,7 +26,7 @@ demo: $(READY)
 	@$(SEGBATCH) demo demo --compare runs/demo-predict/latest
 
 test: $(READY)
-	@$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile
+	@$(PY) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 bench: $(READY)
 	@$(PY) -m benchmarks
