@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segbatch.runs.arrays import read_arrays
 from segbatch.runs.attempts import read_attempts
 from tests.integration.slurm.world import LABELS, User
 from tests.support.slurm_cluster import SlurmCluster
@@ -60,13 +61,19 @@ def history(user: User, name: str) -> np.ndarray:
         return np.array([[float(cell or "nan") for cell in row] for row in list(csv.reader(handle))[1:]])
 
 
+def attempt_log(user: User, name: str) -> Path:
+    """The training's log; the finishing job has one beside it."""
+    paths = user.run(name).paths
+    return paths.logs / read_arrays(paths).logs(0)[-1]
+
+
 def test_two_nodes_train_as_one_does(user: User) -> None:
     user.type("submit", f"{train(user, 1, 2, 'one')}.yaml", "--backend", "local", "--wait")
     user.type("submit", f"{train(user, 2, 2, 'two')}.yaml", "--backend", "slurm")
     found = user.over("two", timeout=300)
     assert (found["state"], found["code"]) == ("done", 0), found
     np.testing.assert_allclose(history(user, "two"), history(user, "one"), rtol=2e-3, atol=2e-4)
-    log = next((user.run("two").paths.logs).glob("*_0.log")).read_text()
+    log = attempt_log(user, "two").read_text()
     assert "process 1 of 2" in log
     assert "process 2 of 2" in log
     assert len(read_attempts(user.run("two").paths.task(0))) == 1
@@ -93,7 +100,7 @@ def test_a_killed_process_ends_the_attempt_and_the_next_goes_on(user: User) -> N
     second = helper(paths.folder)
     assert second is not None
     os.kill(second, signal.SIGKILL)
-    log = next(paths.logs.glob("*_0.log"))
+    log = attempt_log(user, "long")
     user.slurm.wait_for(lambda: "going on in epoch" in log.read_text(), 200, "a second attempt that goes on")
     assert len(read_attempts(paths.task(0))) == 2
     assert user.status("long")["state"] == "running"
