@@ -18,6 +18,7 @@ COMMANDS = {
     "preview": "segbatch.cli.preview:preview",
     "doctor": "segbatch.cli.doctor:doctor",
     "schema": "segbatch.cli.schema:schema",
+    "pack": "segbatch.cli.pack:pack",
     "plan": "segbatch.cli.plan:plan",
     "submit": "segbatch.cli.submit:submit",
     "resume": "segbatch.cli.resume:resume",

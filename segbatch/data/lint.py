@@ -17,6 +17,7 @@ from segbatch.data.looks import Look, look_at_image, look_at_mask
 from segbatch.data.mask_checks import MaskChecks
 from segbatch.data.region_checks import RegionChecks
 from segbatch.errors import InputError
+from segbatch.runs import packs
 from segbatch.runs.listing import Listing, list_tiles
 from segbatch.runs.splits import assign, hash_fraction
 from segbatch.runs.tiles import Tile
@@ -103,7 +104,10 @@ def _absent(job: Job, listing: Listing) -> dict[str, list[str]]:
         "image": (listing.images_root, [tile.image for tile in listing.tiles]),
         "mask": (listing.masks_root, [tile.mask for tile in listing.tiles if tile.mask]),
     }
-    return {what: [name for name in names if not Path(root, name).exists()] for what, (root, names) in files.items()}
+    return {
+        what: [name for name in names if not packs.exists(os.path.join(root, name))]
+        for what, (root, names) in files.items()
+    }
 
 
 def _missing(absent: Mapping[str, Sequence[str]]) -> Iterator[Finding]:

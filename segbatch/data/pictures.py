@@ -14,6 +14,7 @@ from PIL import Image
 
 from segbatch.data.faults import damage, not_a_picture, png_fault
 from segbatch.data.formats import HEAD_BYTES, READABLE, bits_of, kind_of
+from segbatch.runs import packs
 
 # A scene may be larger than what Pillow takes for an attack; these files are the user's own.
 Image.MAX_IMAGE_PIXELS = None
@@ -58,6 +59,8 @@ def read_bytes(path: Path) -> bytes:
         PictureError: it is missing, is no file, may not be read, or storage failed.
     """
     try:
+        if packs.split_path(str(path)) is not None:
+            return packs.read_bytes(path)
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
             raise PictureError("a folder, not a file" if stat.S_ISDIR(mode) else "not a regular file")

@@ -12,6 +12,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from segbatch.data.augment import apply
+from segbatch.data.contents import any_packed, read_contents
 from segbatch.data.decode import ImageFormat, decode_image, decode_mask
 from segbatch.data.order import epoch_key, epoch_order
 from segbatch.data.pairs import Pair
@@ -25,6 +26,8 @@ __all__ = ["Pair", "Slot", "epoch_order", "sample_stream", "tile_stream"]
 Slot = tuple[int, bytes, bytes]
 """Index of a tile (-1: nothing), its image's path, its mask's path (empty: none)."""
 Size = tuple[int, int]
+Read = Callable[[tf.Tensor], tf.Tensor]
+"""From a path, string scalar, to the file's content."""
 Loader = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 """From the paths of image, mask and labelled region, and a seed (int64 [2]), to image and truth."""
 
@@ -68,10 +71,13 @@ def tile_stream(
     """
     if len(slots) % batch_size:
         raise ValueError(f"expected a multiple of {batch_size} slots, received {len(slots)}")
+    packed = any_packed(path for slot in slots for path in slot[1:])
+    # What is packed is read a batch at a time, so that from there on contents stand in the paths' place.
+    read: Read = tf.identity if packed else tf.io.read_file
 
     def load(index: tf.Tensor, image_path: tf.Tensor, mask_path: tf.Tensor) -> dict[str, tf.Tensor]:
         with tf.control_dependencies([tf.debugging.assert_non_negative(index)]):
-            image, truth = _read_pair(image_path, mask_path, fmt, table, size)
+            image, truth = _read_pair(image_path, mask_path, fmt, table, size, read)
         return {"index": index, "image": image, "size": tf.shape(image)[:2], "truth": truth}
 
     def blank(index: tf.Tensor, image_path: tf.Tensor, mask_path: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -92,6 +98,8 @@ def tile_stream(
         return _padded(tf.data.Dataset.from_tensor_slices(batch).flat_map(load_or_blank), batch_size)
 
     def read_batch(*batch: tf.Tensor) -> tf.data.Dataset:
+        if packed:
+            batch = (batch[0], read_contents(batch[1]), read_contents(batch[2]) if table is not None else batch[2])
         listed = tf.data.Dataset.from_tensor_slices(batch)
         # One bad tile leaves fewer than B, and drop_remainder drops those: all or nothing.
         loaded = listed.map(load, num_parallel_calls=inner, deterministic=True if inner else None)
@@ -169,7 +177,8 @@ def sample_stream(
     image_paths, mask_paths = (tf.constant([pair[side] for pair in pairs], tf.string) for side in (0, 1))
     region_paths = _region_paths(pairs)
     key = tf.constant(epoch_key(seed, epoch), tf.int64)
-    load = _loader(fmt, table, size, resize, tuple(augment), tile_size, region_paths is not None)
+    packed = any_packed(path for pair in pairs for path in pair)
+    load = _loader(fmt, table, size, resize, tuple(augment), tile_size, region_paths is not None, packed)
 
     def load_one(index: tf.Tensor) -> dict[str, tf.Tensor]:
         region_path = tf.constant(b"") if region_paths is None else region_paths[index]
@@ -195,15 +204,22 @@ def _loader(
     augment: tuple[AugmentStep, ...],
     tile_size: Size | None,
     regions: bool,
+    packed: bool,
 ) -> Loader:
     """What brings one sample from its files, traced once for all epochs: tracing takes up to two seconds."""
 
     def load(
         image_path: tf.Tensor, mask_path: tf.Tensor, region_path: tf.Tensor, seed: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        image, truth = _read_pair(image_path, mask_path, fmt, table, tile_size)
+        read: Read = tf.io.read_file
+        if packed:
+            image_path, mask_path, region_path = tf.unstack(
+                read_contents(tf.stack([image_path, mask_path, region_path]))
+            )
+            read = tf.identity
+        image, truth = _read_pair(image_path, mask_path, fmt, table, tile_size, read)
         if regions:
-            truth = _within_region(truth, region_path)
+            truth = _within_region(truth, region_path, read)
         image, truth = resize_image(image, size, resize), resize_mask(truth, size)
         image, truth = apply(augment, image, truth, seed, float(2**fmt.depth - 1))
         return tf.ensure_shape(image, [*size, fmt.bands]), tf.ensure_shape(truth, size)
@@ -215,10 +231,15 @@ def _loader(
 
 
 def _read_pair(
-    image_path: tf.Tensor, mask_path: tf.Tensor, fmt: ImageFormat, table: bytes | None, size: Size | None
+    image_path: tf.Tensor,
+    mask_path: tf.Tensor,
+    fmt: ImageFormat,
+    table: bytes | None,
+    size: Size | None,
+    read_file: Read,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Read an image and its mask of the same size; a mask without path, or table, is all IGNORED."""
-    image = decode_image(tf.io.read_file(image_path), fmt)
+    image = decode_image(read_file(image_path), fmt)
     shape = tf.shape(image)[:2]
     if size is not None:
         with tf.control_dependencies([tf.debugging.assert_equal(shape, size)]):
@@ -231,7 +252,7 @@ def _read_pair(
         mask_path = tf.identity(mask_path)
 
     def read() -> tf.Tensor:
-        truth = decode_mask(tf.io.read_file(mask_path), table)
+        truth = decode_mask(read_file(mask_path), table)
         with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(truth), shape)]):
             return tf.identity(truth)
 
@@ -246,10 +267,10 @@ def _region_paths(pairs: Sequence[Pair]) -> tf.Tensor | None:
     return tf.constant(regions, tf.string) if regions else None
 
 
-def _within_region(truth: tf.Tensor, path: tf.Tensor) -> tf.Tensor:
+def _within_region(truth: tf.Tensor, path: tf.Tensor, read_file: Read) -> tf.Tensor:
     """Ignore the truth outside the labelled region."""
     with tf.control_dependencies([truth]):
-        region = decode_mask(tf.io.read_file(tf.identity(path)), REGION_TABLE)
+        region = decode_mask(read_file(tf.identity(path)), REGION_TABLE)
     with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(region), tf.shape(truth))]):
         return tf.ensure_shape(tf.maximum(truth, region), truth.shape)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections import Counter
@@ -20,8 +21,11 @@ from segbatch.evaluation.read import read_index_map
 from segbatch.evaluation.record import TileRecord
 from segbatch.evaluation.report import write_report
 from segbatch.evaluation.summary import Title
+from segbatch.runs import packs
 from segbatch.runs.journal import NO_TRUTH, JournalRow, read_rejections
-from segbatch.runs.outputs import checked_tiles, mask_path
+from segbatch.runs.mask_archives import collect, discard
+from segbatch.runs.masks import mask_path, with_table
+from segbatch.runs.outputs import checked_tiles
 from segbatch.runs.progress import read_progress
 from segbatch.runs.run import Run
 from segbatch.runs.sweep import Sweep
@@ -43,8 +47,10 @@ def finish(run: Run, log: Log) -> int:
     """
     if run.record.kind == "train":
         return _finish_training(run, log)
+    collect(run, log)
     merge = Merge(run)
     folder = run.paths.report
+    folder.mkdir(exist_ok=True)
     summary = write_report(
         folder,
         title=Title(run.record.id, run.record.name, run.record.kind),
@@ -66,6 +72,7 @@ def finish(run: Run, log: Log) -> int:
             f"{len(merge.missing)} of {run.record.tiles} tiles are missing, such as {merge.missing[0]!r}. "
             f"Finish them with: segbatch resume {run.paths.folder}"
         )
+    discard(run)
     if tiles["rejected"] and not tiles["done"]:
         raise SegbatchError(f"every tile was rejected; {folder / 'rejected.csv'} says why")
     return int(Exit.REJECTED if tiles["rejected"] else Exit.OK)
@@ -90,7 +97,7 @@ class Merge:
     def records(self) -> Iterator[TileRecord]:
         """Yield the finished tiles; rejected and missing ones are noted on the way."""
         rejections = Sweep(self.run, read_rejections)
-        for index, tile, row in checked_tiles(self.run):
+        for index, tile, row in with_table(self.run, checked_tiles(self.run)):
             if row is not None:
                 yield self._record(tile, row)
             elif told := rejections.at(index):
@@ -110,16 +117,18 @@ class Merge:
     def picture(self, name: str) -> bytes | None:
         """Draw one tile for the report; None if its files cannot be read any more."""
         # Looked up in the list, not kept: only a few of what may be millions of tiles are drawn.
-        tile = next(tile for tile in read_tiles(self.run.paths.tiles) if tile.name == name)
+        tiles = enumerate(read_tiles(self.run.paths.tiles))
+        index, tile = next((index, tile) for index, tile in tiles if tile.name == name)
         record = self.run.record
         try:
-            predicted = read_index_map(mask_path(self.run, tile), self._written_table(), role="prediction")
+            predicted = read_index_map(mask_path(self.run, index, tile), self._written_table(), role="prediction")
             truth = None
             if record.masks_root and tile.mask:
                 truth = read_index_map(Path(record.masks_root, tile.mask), record.labels.raw_to_index(), role="truth")
             image = None
             if record.images_root and tile.image:
-                with Image.open(os.path.join(record.images_root, tile.image)) as opened:
+                content = packs.read_bytes(os.path.join(record.images_root, tile.image))
+                with Image.open(io.BytesIO(content)) as opened:
                     image = np.asarray(opened.convert("RGB") if opened.mode in ("P", "CMYK", "1") else opened)
             return tile_picture(image, truth, predicted, record.labels)
         except (OSError, SegbatchError):

@@ -10,6 +10,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -17,9 +18,7 @@ from PIL import Image
 from segbatch.errors import SegbatchError
 from segbatch.evaluation.counts import pack
 from segbatch.inference.step import TileResult
-from segbatch.runs.files import write_bytes
 from segbatch.runs.journal import NO_TRUTH, JournalRow, JournalWriter
-from segbatch.runs.listing import mask_name
 from segbatch.spec.inference import Predict
 from segbatch.spec.labels import Labels
 
@@ -60,12 +59,23 @@ def encode_png(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+class Output(Protocol):
+    """Where a task's masks go."""
+
+    folder: Path
+
+    def put(self, index: int, image: str, mask: bytes, probability: bytes | None = None) -> str:
+        """Put a tile's files in place, from any thread; returns what its journal row needs to find the mask again."""
+
+    def close(self) -> None:
+        """Nothing more comes."""
+
+
 @dataclass(frozen=True)
 class Written:
-    """Folders and formats of one task's output."""
+    """Place and format of one task's output."""
 
-    masks: Path
-    probabilities: Path | None
+    output: Output
     format: MaskFormat
 
 
@@ -84,7 +94,6 @@ class MaskWriters:
         self._journal_lock = threading.Lock()
         self._queue: queue.Queue[tuple[int, str, TileResult] | None] = queue.Queue(capacity)
         self._error: BaseException | None = None
-        self._folders: set[Path] = set()
         self.seconds = {"encode": 0.0, "write": 0.0}
         self.done = 0
         self.pixels = 0
@@ -114,7 +123,7 @@ class MaskWriters:
         if self._error is not None and not isinstance(self._error, OSError):
             raise self._error
         if self._error is not None:
-            where = self._error.filename or self._written.masks
+            where = self._error.filename or self._written.output.folder
             raise SegbatchError(
                 f"cannot write {where}: {self._error.strerror}. "
                 "What is written is safe; mend this, then resume the run."
@@ -134,10 +143,7 @@ class MaskWriters:
         data = self._written.format.encode(result.mask)
         probability = None if result.probability is None else encode_png(Image.fromarray(result.probability))
         encoded = time.perf_counter()
-        name = mask_name(tile)
-        if probability is not None and self._written.probabilities is not None:
-            self._place(self._written.probabilities / name, probability)
-        self._place(self._written.masks / name, data)
+        place = self._written.output.put(index, tile, data, probability)
         height, width = result.mask.shape
         row = JournalRow(
             index,
@@ -147,6 +153,7 @@ class MaskWriters:
             zlib.crc32(data),
             NO_TRUTH if result.counts is None else pack(result.counts),
             pack(result.predicted),
+            place,
         )
         with self._journal_lock:
             self._journal.write([row])
@@ -154,11 +161,3 @@ class MaskWriters:
             self.pixels += height * width
             self.seconds["encode"] += encoded - begun
             self.seconds["write"] += time.perf_counter() - encoded
-
-    def _place(self, path: Path, data: bytes) -> None:
-        if path.parent not in self._folders:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._folders.add(path.parent)
-        # Not flushed to disk one by one, which would quarter the speed: a mask that a dying node lost no longer has
-        # the size and CRC of its journal row, and is made again.
-        write_bytes(path, data, durable=False)

@@ -24,6 +24,7 @@ from segbatch.models.bundle import Bundle, load_bundle, resized_model
 from segbatch.runs.bundles import bundle_digest
 from segbatch.runs.cuts import batch_tiles
 from segbatch.runs.journal import JournalWriter, RejectionWriter
+from segbatch.runs.mask_archives import open_output
 from segbatch.runs.outputs import checked_tiles
 from segbatch.runs.progress import TaskProgress, read_progress
 from segbatch.runs.run import Run
@@ -126,17 +127,15 @@ class _PredictTask:
 
     @contextmanager
     def _writers(self) -> Iterator[MaskWriters]:
-        settings, paths = self._settings, self._run.paths
+        settings = self._settings
         journal = JournalWriter(self._paths.journal(self._attempt))
-        written = Written(
-            paths.masks,
-            paths.probabilities if settings.probabilities else None,
-            MaskFormat.of(self._run.record.labels, settings),
-        )
+        output = open_output(self._run, self._task, self._attempt)
+        written = Written(output, MaskFormat.of(self._run.record.labels, settings))
         try:
             with MaskWriters(written, journal, settings.writers, 4 * settings.batch_size) as writers:
                 yield writers
         finally:
+            output.close()
             journal.close()
 
     def _stream(

@@ -39,6 +39,10 @@ class TaskPaths:
         """Tiles that one attempt could not read, with reasons."""
         return self.folder / f"rejected-{attempt}.csv"
 
+    def masks(self, attempt: int) -> Path:
+        """Masks that one attempt made, with `layout: tar`, until the finishing task brings them together."""
+        return self.folder / f"masks-{attempt}.tar"
+
     def journals(self) -> list[tuple[int, Path]]:
         """Journals of all attempts, oldest first."""
         found = []
@@ -100,7 +104,7 @@ class RunPaths:
 
     @property
     def masks(self) -> Path:
-        """Folder of the predicted masks; mirrors the images' folders."""
+        """Folder of the predicted masks."""
         return self.folder / "masks"
 
     @property
@@ -127,6 +131,11 @@ class RunPaths:
     def report(self) -> Path:
         """Folder of the report."""
         return self.folder / "report"
+
+    @property
+    def mask_table(self) -> Path:
+        """Where each tile's mask lies, with `layout: sharded` and `tar`."""
+        return self.report / "masks.csv"
 
     def task(self, name: int | str) -> TaskPaths:
         """Files of task number `name`, or of the finishing task."""

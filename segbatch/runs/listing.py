@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from segbatch.errors import InputError
+from segbatch.runs import packs
 from segbatch.runs.tiles import Tile
 from segbatch.spec.data import Data, Pairing
 
@@ -43,7 +44,10 @@ class Listing:
 def find_files(root: Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> Iterator[str]:
     """Yield the relative POSIX paths of picture files below `root`, hidden ones left out, unsorted.
 
-    A folder reached twice through symbolic links is read once.
+    A folder reached twice through symbolic links is read once. In a pack, the names are those of its members.
+
+    Raises:
+        InputError: a pack is damaged or unfinished.
     """
     seen: set[tuple[int, int]] = set()
     pending = [("", str(root))]
@@ -61,11 +65,14 @@ def find_files(root: Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> Iterato
                     pending.append((f"{prefix}{entry.name}/", entry.path))
                 elif os.path.splitext(entry.name)[1].lower() in suffixes:
                     yield prefix + entry.name
+                else:
+                    packed = packs.names_at(folder, entry.name)
+                    yield from (prefix + name for name in packed if os.path.splitext(name)[1].lower() in suffixes)
 
 
 def mask_name(image: str) -> str:
-    """Where a tile's mask goes: its image's path with the extension `.png`."""
-    return os.path.splitext(image)[0] + ".png"
+    """What a tile's mask is called: its image's path, any archive left out, with the extension `.png`."""
+    return _stem(image) + ".png"
 
 
 def list_tiles(data: Data, *, need_masks: bool) -> Listing:
@@ -115,13 +122,13 @@ def _plain(folder: Path) -> Path:
 
 
 def _stem(path: str) -> str:
-    return os.path.splitext(path)[0]
+    return os.path.splitext(packs.plain_name(path))[0]
 
 
 def _key(pair: Pairing, suffix: str | None) -> Callable[[str], str | None]:
     if pair.by == "suffix":
         ending = suffix or ""
-        return lambda path: path[: -len(ending)] if path.endswith(ending) else None
+        return lambda path: packs.plain_name(path)[: -len(ending)] if path.endswith(ending) else None
     return _stem
 
 
@@ -192,17 +199,19 @@ def _by_table(data: Data, root: Path, images_root: Path, masks_root: Path) -> Li
     tiles: list[Tile] = []
     duplicates: list[tuple[str, str]] = []
     written: dict[str, str] = {}
+    packed_images, packed_masks = _packed(images_root), _packed(masks_root) if with_masks else {}
     for row in read_table(root / (pair.file or ""), columns):
         image = row[pair.image_column] or ""
         if not image:
             continue
         _stay_inside(image, root / (pair.file or ""), pair.image_column)
-        tile = Tile(image, (row[pair.mask_column] or "") if with_masks else "")
+        mask = (row[pair.mask_column] or "") if with_masks else ""
+        tile = Tile(packed_images.get(image, image), packed_masks.get(mask, mask))
         if mask_name(image) in written:
             duplicates.append((written[mask_name(image)], image))
             continue
         written[mask_name(image)] = image
-        rows[image] = row
+        rows[tile.name] = row
         tiles.append(tile)
     return Listing(
         sorted(tiles),
@@ -212,6 +221,13 @@ def _by_table(data: Data, root: Path, images_root: Path, masks_root: Path) -> Li
         duplicates=duplicates,
         rows=rows,
     )
+
+
+def _packed(folder: Path) -> Mapping[str, str]:
+    """Where the files of a table lie in a pack: tables name them as they were before."""
+    if not packs.is_pack(folder):
+        return {}
+    return {packs.plain_name(name): name for name in find_files(folder)}
 
 
 def _stay_inside(image: str, table: Path, column: str) -> None:

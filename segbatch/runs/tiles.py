@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segbatch.runs.files import csv_line, replacing
+from segbatch.runs.packs import plain_name
 
 HEADER = ("image", "mask", "prediction")
 LABELLED = "labelled"
@@ -28,8 +29,8 @@ class Tile:
 
     @property
     def name(self) -> str:
-        """What reports call the tile: the image's path, or the mask's where no image is named."""
-        return self.image or self.mask
+        """What reports call the tile: the image's path, or the mask's where no image is named; any archive left out."""
+        return plain_name(self.image or self.mask)
 
 
 @dataclass(frozen=True)

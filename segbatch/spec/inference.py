@@ -10,6 +10,7 @@ from pydantic import Field
 from segbatch.spec.data import Side
 from segbatch.spec.section import Conflict, Expected, FileName, Section
 
+Layout = Literal["mirror", "sharded", "tar"]
 Count = Annotated[int, Field(ge=1)]
 Limit = Annotated[
     Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, lt=1)],
@@ -48,6 +49,10 @@ class Predict(Section):
     """What mask pixels hold: class ids, or the first raw value of each class (0 and 255 for `buildings`)."""
     palette: bool = True
     """Write palette PNGs, which show the classes' colours in any viewer; their pixels hold the same numbers."""
+    layout: Layout = "mirror"
+    """Where masks go. `mirror`: a file each, in the images' own folders. `sharded`: a file each, numbered as in the
+    tile list, at most 1,000 in a folder. `tar`: archives of 10,000 masks each under the images' names, a pack that
+    `data.predictions` and `data.masks` take as a folder. For `sharded` and `tar`, report/masks.csv says where."""
     probabilities: bool = False
     """Also write 8-bit PNGs of the probability (of the second class, or of the chosen class) times 255."""
     shard_size: Count | None = None
@@ -71,6 +76,9 @@ class Predict(Section):
         elif self.window is not None and self.overlap >= self.window:
             message = f"expected an overlap below the window's {self.window} pixels, received {self.overlap}"
             yield Conflict(("overlap",), message, (("window",), ("fit",)))
+        if self.layout == "tar" and self.probabilities:
+            message = "`probabilities` are written as files; expected `layout: mirror` or `sharded` with them"
+            yield Conflict(("probabilities",), message, (("layout",),))
         if len(self.given("shard_size", "tasks")) == 2:
             message = "`shard_size` and `tasks` both say how the tiles are cut up; keep one of them"
             yield Conflict(("shard_size",), message, (("tasks",),))
