@@ -1,0 +1,218 @@
+"""Predict runs whose tiles lie in packs, and whose masks go to numbered folders or archives."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segbatch.errors import Exit
+from segbatch.runs import packs
+from segbatch.runs.listing import find_files
+from segbatch.runs.outputs import checked_tiles, unfinished
+from segbatch.runs.packing import pack_folder
+from segbatch.runs.run import Run, open_run
+from tests.integration.test_predict import complete, data, journalled, spoil, worker
+from tests.support.labels import TWO_CLASSES
+from tests.support.worlds import make_bundle, make_run, make_tiles, mixing_model, outputs
+
+pytestmark = pytest.mark.tensorflow
+
+LAYOUTS = ("mirror", "sharded", "tar")
+ODD = ("quo\"te'd, comma.png", "line\nbreak.png", "ünïcode/日本.png")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("model") / "model", mixing_model())
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Path:
+    """Tiles with truth, some of them bad, some of odd names; and the same packed."""
+    folder = tmp_path_factory.mktemp("world")
+    make_tiles(folder, 60, size=[(32, 32), (32, 32), (40, 32)])
+    spoil(folder)
+    for name in ODD:
+        for kind in ("images", "masks"):
+            (folder / kind / name).parent.mkdir(exist_ok=True)
+            shutil.copy(folder / kind / "a" / "tile 0000.png", folder / kind / name)
+    for kind in ("images", "masks"):
+        pack_folder(folder / kind, folder / "packed" / kind, size=60_000 if kind == "images" else 20_000)
+    return folder
+
+
+def predict(root: Path, bundle: Path, at: dict[str, Any], **settings: Any) -> Run:
+    return make_run(root, "predict", at, model=str(bundle), predict={"batch_size": 4, "tasks": 2} | settings)
+
+
+@pytest.fixture(scope="module")
+def plain(world: Path, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The undisturbed run from folders, mirrored."""
+    run = predict(tmp_path_factory.mktemp("plain"), bundle, data(world))
+    assert complete(run) == Exit.REJECTED
+    return run
+
+
+def masks_by_tile(run: Run) -> dict[str, bytes]:
+    """Every tile's mask, found as the run's own table says."""
+    if run.paths.mask_table.exists():
+        with run.paths.mask_table.open(newline="", encoding="utf-8") as table:
+            places = {row["tile"]: row["mask"] for row in csv.DictReader(table)}
+        return {tile: packs.read_bytes(run.paths.masks / place) for tile, place in places.items()}
+    return {str(path.relative_to(run.paths.masks)): path.read_bytes() for path in run.paths.masks.rglob("*.png")}
+
+
+def reports(run: Run) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in run.paths.report.glob("*.csv") if path.name != "masks.csv"}
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"), [("packed/images", "packed/masks"), ("packed/images", "masks"), ("images", "packed/masks")]
+)
+def test_packed_tiles_give_the_bytes_of_the_folder(
+    world: Path, bundle: Path, plain: Run, tmp_path: Path, images: str, masks: str
+) -> None:
+    run = predict(tmp_path, bundle, {"root": str(world), "images": images, "masks": masks})
+    assert complete(run) == Exit.REJECTED
+    assert outputs(run) == outputs(plain)
+
+
+def test_a_pack_damaged_under_way_rejects_its_tiles_by_name(
+    world: Path, bundle: Path, plain: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(world / "packed", tmp_path / "packed")
+    run = predict(tmp_path, bundle, {"root": str(tmp_path / "packed"), "images": "images", "masks": "masks"})
+    archive = tmp_path / "packed" / "images" / "pack-00001.tar"
+    os.truncate(archive, archive.stat().st_size - 6000)
+    assert complete(run) == Exit.REJECTED
+    with (run.paths.report / "rejected.csv").open(newline="", encoding="utf-8") as table:
+        reasons = [row["reason"] for row in csv.DictReader(table)]
+    cut = [reason for reason in reasons if "pack-00001.tar is cut off" in reason]
+    assert cut
+    kept = outputs(run)
+    whole = outputs(plain)
+    assert len([name for name in kept if name.startswith("masks/")]) == len(plain_masks(whole)) - len(cut)
+    assert all(whole[name] == content for name, content in kept.items() if name.startswith("masks/"))
+
+
+def plain_masks(found: dict[str, bytes]) -> list[str]:
+    return [name for name in found if name.startswith("masks/")]
+
+
+@pytest.mark.parametrize("layout", ["sharded", "tar"])
+def test_layouts_hold_the_same_masks(world: Path, bundle: Path, plain: Run, tmp_path: Path, layout: str) -> None:
+    run = predict(tmp_path, bundle, data(world), layout=layout)
+    assert complete(run) == Exit.REJECTED
+    mirrored = masks_by_tile(plain)
+    assert masks_by_tile(run) == {tile: mirrored[str(Path(tile).with_suffix(".png"))] for tile in masks_by_tile(run)}
+    assert len(masks_by_tile(run)) == len(mirrored)
+    assert reports(run) == reports(plain)
+    before, after = ((one.paths.report / "index.html").read_text() for one in (plain, run))
+    assert before.count("<img") == after.count("<img") > 0
+    if layout == "sharded":
+        assert (run.paths.masks / "000" / "000" / "000000000.png").is_file()
+    else:
+        assert sorted(path.name for path in run.paths.masks.iterdir()) == [
+            "pack-00000.csv",
+            "pack-00000.tar",
+            "pack.json",
+        ]
+        assert not list(run.paths.folder.glob("tasks/*/masks-*"))
+
+
+def test_masks_in_archives_are_evaluated_like_a_folder(world: Path, bundle: Path, plain: Run, tmp_path: Path) -> None:
+    run = predict(tmp_path, bundle, data(world), layout="tar")
+    complete(run)
+    scores = []
+    for number, predicted in enumerate((plain, run)):
+        at = data(world) | {"predictions": {"folder": str(predicted.paths.masks)}}
+        judged = make_run(tmp_path / str(number), "evaluate", at, labels=TWO_CLASSES.model_dump())
+        assert complete(judged) == Exit.REJECTED
+        assert list(unfinished(judged)) != []
+        scores.append({name: reports(judged)[name] for name in ("classes.csv", "confusion.csv", "tiles.csv")})
+    assert scores[0] == scores[1]
+
+
+def everything(run: Run) -> dict[str, bytes]:
+    """All files of masks and tables, whatever their layout."""
+    found = [*run.paths.masks.rglob("*"), *run.paths.report.glob("*.csv")]
+    return {str(path.relative_to(run.paths.folder)): path.read_bytes() for path in found if path.is_file()}
+
+
+@pytest.mark.parametrize("layout", ["sharded", "tar"])
+def test_killed_and_resumed_gives_the_same_bytes(world: Path, bundle: Path, tmp_path: Path, layout: str) -> None:
+    count = 150
+    make_tiles(tmp_path, count, size=[(32, 32), (48, 32)])
+    spoil(tmp_path)
+    pack_folder(tmp_path / "images", tmp_path / "packed", size=100_000)
+    at = {"root": str(tmp_path), "images": "packed", "masks": "masks"}
+    undisturbed = predict(tmp_path, bundle, at, layout=layout, tasks=1)
+    assert complete(undisturbed) == Exit.REJECTED
+    run = predict(tmp_path, bundle, at, layout=layout, tasks=1)
+    chance, kills = random.Random(layout), 0
+    for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
+        done = sum(row is not None for _, _, row in checked_tiles(run, 0))
+        process = worker(run, "--task", "0")
+        journalled(run, done + chance.randint(1, count // 5), process)
+        os.kill(process.pid, how)
+        kills += process.wait() in (-signal.SIGKILL, Exit.INTERRUPTED)
+        # A finishing task that comes too early names what is missing, and takes nothing away.
+        if kills == 1:
+            assert worker(run, "--finish").wait() == Exit.FAILED
+            assert not packs.is_pack(run.paths.masks)
+    assert kills > 0
+    for torn in run.paths.folder.glob("tasks/0/masks-*.tar"):
+        with torn.open("ab") as handle:
+            handle.write(b"torn")
+    assert complete(run) == Exit.REJECTED
+    assert everything(run) == everything(undisturbed)
+    assert not list(run.paths.folder.glob("tasks/*/masks-*"))
+    # Cut anew, and damaged after its end, it comes out the same.
+    if layout == "tar":
+        archive = run.paths.masks / "pack-00000.tar"
+        content = bytearray(archive.read_bytes())
+        content[len(content) // 2 : len(content) // 2 + 2000] = bytes(2000)
+        archive.write_bytes(content)
+        packs.forget()
+        lost = [index for index, _, row in checked_tiles(run) if row is None]
+        assert len(lost) > len(reasons(undisturbed))
+        assert complete(run) == Exit.REJECTED
+        assert everything(run) == everything(undisturbed)
+
+
+def reasons(run: Run) -> list[str]:
+    return (run.paths.report / "rejected.csv").read_text().splitlines()[1:]
+
+
+def test_two_attempts_at_once_leave_one_pack(world: Path, bundle: Path, tmp_path: Path) -> None:
+    runs = [predict(tmp_path, bundle, data(world), layout="tar", tasks=1) for _ in range(2)]
+    complete(runs[0])
+    attempts = [worker(runs[1], "--task", "0") for _ in range(2)]
+    assert [attempt.wait() for attempt in attempts] == [0, 0]
+    worker(runs[1], "--finish").wait()
+    assert everything(runs[1]) == everything(runs[0])
+
+
+def test_probabilities_are_numbered_too(world: Path, bundle: Path, tmp_path: Path) -> None:
+    run = predict(tmp_path, bundle, data(world), layout="sharded", probabilities=True)
+    complete(run)
+    mask = np.asarray(Image.open(run.paths.masks / "000/000/000000000.png"))
+    probability = np.asarray(Image.open(run.paths.probabilities / "000/000/000000000.png"))
+    assert np.array_equal(probability >= 128, mask == 1)
+
+
+def test_names_of_any_kind_have_masks(plain: Run, world: Path) -> None:
+    found = masks_by_tile(plain)
+    assert set(ODD) <= set(found)
+    assert open_run(plain.paths.folder).record.tiles == len(list(find_files(world / "images")))
+    assert json.loads((plain.paths.report / "summary.json").read_text())["tiles"]["missing"] == 0
