@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from segbatch.runs.mask_archives import open_output
 from segbatch.runs.outputs import checked_tiles
 from segbatch.runs.progress import TaskProgress, read_progress
 from segbatch.runs.run import Run
+from segbatch.runs.staging import Roots, staged
 from segbatch.runs.tiles import Tile, read_tiles
 from segbatch.spec.job import PredictJob
 
@@ -60,6 +61,7 @@ class _PredictTask:
         self._shard = run.shard(task)
         self._tiles = list(read_tiles(run.paths.tiles, self._shard))
         self._rejections = RejectionWriter(self._paths.rejected(attempt))
+        self._roots: Roots = ("", "", "")
         self._rejected = 0
         self._waiting = 0.0
         self._computing = 0.0
@@ -77,7 +79,7 @@ class _PredictTask:
         bundle = self._bundle()
         self._log(f"model loaded from {bundle.path} in {time.perf_counter() - started:.1f} s")
         self._started = time.perf_counter()
-        with self._writers() as writers:
+        with self._inputs(missing) as self._roots, self._writers() as writers:
             try:
                 self._stream(missing, self._step(bundle), bundle, writers, progress)
             finally:
@@ -124,6 +126,12 @@ class _PredictTask:
             with_truth=with_truth,
             with_probability=settings.probabilities,
         )
+
+    def _inputs(self, missing: set[int]) -> AbstractContextManager[Roots]:
+        """Folders to read what the batches hold from, maybe on the node's own disk."""
+        _, batches = self._cut(missing)
+        positions = (position for batch in batches for position in batch if position < len(self._tiles))
+        return staged(self._run, (self._tiles[position] for position in positions), self._stop, self._log)
 
     @contextmanager
     def _writers(self) -> Iterator[MaskWriters]:
@@ -187,9 +195,9 @@ class _PredictTask:
     def _entry(self, position: int) -> tuple[int, bytes, bytes]:
         if position >= len(self._tiles):
             return -1, b"", b""
-        tile, record = self._tiles[position], self._run.record
-        mask = os.fsencode(os.path.join(record.masks_root, tile.mask)) if record.masks_root and tile.mask else b""
-        return position, os.fsencode(os.path.join(record.images_root, tile.image)), mask
+        tile, (images, masks, _) = self._tiles[position], self._roots
+        mask = os.fsencode(os.path.join(masks, tile.mask)) if masks and tile.mask else b""
+        return position, os.fsencode(os.path.join(images, tile.image)), mask
 
     def _one_batch(
         self,
