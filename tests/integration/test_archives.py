@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import random
 import shutil
 import signal
 from pathlib import Path
@@ -149,58 +148,23 @@ def everything(run: Run) -> dict[str, bytes]:
     return {str(path.relative_to(run.paths.folder)): path.read_bytes() for path in found if path.is_file()}
 
 
-@pytest.mark.parametrize("layout", ["sharded", "tar"])
-def test_killed_and_resumed_gives_the_same_bytes(world: Path, bundle: Path, tmp_path: Path, layout: str) -> None:
-    count = 150
+def test_killed_and_resumed_from_a_pack_into_archives_gives_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
+    """Of all layouts and more kills: tests/unit/test_mask_layouts.py."""
+    count = 120
     make_tiles(tmp_path, count, size=[(32, 32), (48, 32)])
     spoil(tmp_path)
     pack_folder(tmp_path / "images", tmp_path / "packed", size=100_000)
     at = {"root": str(tmp_path), "images": "packed", "masks": "masks"}
-    undisturbed = predict(tmp_path, bundle, at, layout=layout, tasks=1)
+    undisturbed, run = (predict(tmp_path, bundle, at, layout="tar", tasks=1) for _ in range(2))
     assert complete(undisturbed) == Exit.REJECTED
-    run = predict(tmp_path, bundle, at, layout=layout, tasks=1)
-    chance, kills = random.Random(layout), 0
-    for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
-        done = sum(row is not None for _, _, row in checked_tiles(run, 0))
-        process = worker(run, "--task", "0")
-        journalled(run, done + chance.randint(1, count // 5), process)
-        os.kill(process.pid, how)
-        kills += process.wait() in (-signal.SIGKILL, Exit.INTERRUPTED)
-        # A finishing task that comes too early names what is missing, and takes nothing away.
-        if kills == 1:
-            assert worker(run, "--finish").wait() == Exit.FAILED
-            assert not packs.is_pack(run.paths.masks)
-    assert kills > 0
-    for torn in run.paths.folder.glob("tasks/0/masks-*.tar"):
-        with torn.open("ab") as handle:
-            handle.write(b"torn")
+    process = worker(run, "--task", "0")
+    journalled(run, count // 4, process)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert 0 < sum(row is not None for _, _, row in checked_tiles(run, 0)) < count
     assert complete(run) == Exit.REJECTED
     assert everything(run) == everything(undisturbed)
     assert not list(run.paths.folder.glob("tasks/*/masks-*"))
-    # Cut anew, and damaged after its end, it comes out the same.
-    if layout == "tar":
-        archive = run.paths.masks / "pack-00000.tar"
-        content = bytearray(archive.read_bytes())
-        content[len(content) // 2 : len(content) // 2 + 2000] = bytes(2000)
-        archive.write_bytes(content)
-        packs.forget()
-        lost = [index for index, _, row in checked_tiles(run) if row is None]
-        assert len(lost) > len(reasons(undisturbed))
-        assert complete(run) == Exit.REJECTED
-        assert everything(run) == everything(undisturbed)
-
-
-def reasons(run: Run) -> list[str]:
-    return (run.paths.report / "rejected.csv").read_text().splitlines()[1:]
-
-
-def test_two_attempts_at_once_leave_one_pack(world: Path, bundle: Path, tmp_path: Path) -> None:
-    runs = [predict(tmp_path, bundle, data(world), layout="tar", tasks=1) for _ in range(2)]
-    complete(runs[0])
-    attempts = [worker(runs[1], "--task", "0") for _ in range(2)]
-    assert [attempt.wait() for attempt in attempts] == [0, 0]
-    worker(runs[1], "--finish").wait()
-    assert everything(runs[1]) == everything(runs[0])
 
 
 def test_probabilities_are_numbered_too(world: Path, bundle: Path, tmp_path: Path) -> None:
