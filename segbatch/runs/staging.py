@@ -130,8 +130,10 @@ class _Copy:
 
     def __init__(self, folder: Path, stop: Stop) -> None:
         self._folder, self._stop = folder, stop
-        self._files: dict[str, Path] = {}
-        self._archives: dict[str, tuple[Path, list[packs.Entry]]] = {}
+        self._files: dict[Path, str] = {}
+        """Copy -> file."""
+        self._archives: dict[Path, tuple[str, Sequence[tuple[int, int]]]] = {}
+        """Copy -> archive, and the pieces of it that are needed."""
 
     def plan(self, root: str, target: Path, names: Iterable[str]) -> None:
         """Take files in, named relative to `root`."""
@@ -140,35 +142,34 @@ class _Copy:
             source = os.path.join(root, name)
             place = packs.split_path(source)
             if place is None:
-                self._files[source] = target / name
+                self._files[target / name] = source
                 continue
             try:
                 entry = packs.find_member(*place)
             except FileNotFoundError:  # A folder may be called like an archive.
-                self._files[source] = target / name
+                self._files[target / name] = source
             except OSError:
                 continue
             else:
                 members[place[0]] += [entry] if entry is not None else []
         for archive, entries in members.items():
-            self._archives[archive] = (target / os.path.relpath(archive, root), entries)
+            self._archives[target / os.path.relpath(archive, root)] = (archive, _pieces(entries))
 
     def execute(self, base: Path) -> int:
         """Copy everything; returns the bytes."""
         with ThreadPoolExecutor(COPIERS) as pool:
-            pieces = {archive: _pieces(entries) for archive, (_, entries) in self._archives.items()}
-            needed = sum(stop - start for found in pieces.values() for start, stop in found)
-            needed += sum(pool.map(_size, self._files, chunksize=64))
+            needed = sum(stop - start for _, pieces in self._archives.values() for start, stop in pieces)
+            needed += sum(pool.map(_size, self._files.values(), chunksize=64))
             self._need_room(base, needed)
             try:
-                for folder in {path.parent for path in self._files.values()}:
+                for folder in {path.parent for path in self._files}:
                     folder.mkdir(parents=True, exist_ok=True)
                 remaining = iter(self._files.items())
                 while some := list(islice(remaining, 64 * COPIERS)):
                     list(pool.map(_copy_file, *zip(*some, strict=True)))
                     self._may_stop()
-                for archive, (target, _) in self._archives.items():
-                    self._copy_archive(archive, target, pieces[archive])
+                for target, (archive, pieces) in self._archives.items():
+                    self._copy_archive(archive, target, pieces)
             except OSError as error:
                 raise _unwritable(base, error) from error
         return needed
@@ -219,7 +220,7 @@ def _size(path: str) -> int:
         return 0
 
 
-def _copy_file(path: str, target: Path) -> None:
+def _copy_file(target: Path, path: str) -> None:
     """Copy a file; one that cannot be read is left out."""
     try:
         source = os.open(path, os.O_RDONLY)

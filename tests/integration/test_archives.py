@@ -180,3 +180,38 @@ def test_names_of_any_kind_have_masks(plain: Run, world: Path) -> None:
     assert set(ODD) <= set(found)
     assert open_run(plain.paths.folder).record.tiles == len(list(find_files(world / "images")))
     assert json.loads((plain.paths.report / "summary.json").read_text())["tiles"]["missing"] == 0
+
+
+@pytest.mark.parametrize("images", ["images", "packed/images"])
+def test_scratch_changes_nothing(
+    world: Path, bundle: Path, plain: Run, tmp_path: Path, images: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGBATCH_SCRATCH", str(tmp_path / "node"))
+    at = {"root": str(world), "images": images, "masks": "masks"}
+    settings = {"batch_size": 4, "tasks": 2}
+    run = make_run(tmp_path, "predict", at, model=str(bundle), predict=settings, resources={"scratch": True})
+    assert complete(run) == Exit.REJECTED
+    assert outputs(run) == outputs(plain)
+    assert not (tmp_path / "node").exists()
+
+
+def test_training_from_packs_learns_the_same(tmp_path: Path) -> None:
+    make_tiles(tmp_path, 24)
+    for kind in ("images", "masks"):
+        pack_folder(tmp_path / kind, tmp_path / "packed" / kind, size=20_000)
+    weights = []
+    for number, root in enumerate((tmp_path, tmp_path / "packed")):
+        run = make_run(
+            tmp_path / str(number),
+            "train",
+            data(root) | {"split": {"by": "hash"}},
+            labels=TWO_CLASSES.model_dump(),
+            model={"architecture": "unet", "filters": 4, "depth": 2, "input": [32, 32]},
+            train={"epochs": 1, "batch_size": 4},
+            resources={"scratch": bool(number)},
+        )
+        assert complete(run) == Exit.OK
+        weights.append((run.paths.split.read_bytes(), (run.paths.training / "history.csv").read_text().split("\n")[1]))
+    columns = [line.split(",") for _, line in weights]
+    assert weights[0][0] == weights[1][0]
+    assert columns[0][1:3] == columns[1][1:3]
