@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from segbatch.errors import InputError
+
 if TYPE_CHECKING:
     from segbatch.runs.plan import Plan
     from segbatch.runs.run import Run
+    from segbatch.spec.job import Job, TrainJob
     from segbatch.spec.site import Site
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -59,10 +62,25 @@ def runs_folder(explicit: Path | None, site: Site, job_says: str | None = None) 
 
 def plan_job(job: Path, sets: tuple[str, ...], site_path: Path | None, runs_root: Path | None) -> tuple[Plan, Site]:
     """Read a job file and work out what submitting it would do."""
-    from segbatch.runs.plan import make_plan
+    from segbatch.spec.load import load_job
+
+    return _plan(load_job(job, sets).job, job, site_path, runs_root)
+
+
+def plan_training(job: Path, sets: tuple[str, ...], site_path: Path | None) -> tuple[Plan, TrainJob]:
+    """Read a train job's file and work out what submitting it would do."""
+    from segbatch.spec.job import TrainJob
     from segbatch.spec.load import load_job
 
     loaded = load_job(job, sets).job
+    if not isinstance(loaded, TrainJob):
+        raise InputError(f"{click.format_filename(job)}: expected kind: train, received kind: {loaded.kind}.")
+    return _plan(loaded, job, site_path, None)[0], loaded
+
+
+def _plan(loaded: Job, job: Path, site_path: Path | None, runs_root: Path | None) -> tuple[Plan, Site]:
+    from segbatch.runs.plan import make_plan
+
     site = load_site(site_path, loaded.profile)
     root = runs_folder(runs_root, site, loaded.output.runs)
     plain = site.model_dump(mode="json", exclude_defaults=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -92,6 +92,11 @@ class Phase(Section):
     """As `augment`; an empty list switches augmentation off."""
     optimizer_state: Literal["keep", "reset"] = "keep"
     """Whether momenta and the like go on from the phase before; those of weights that were frozen begin at nothing."""
+
+    def plain(self) -> dict[str, Any]:
+        """All that it says, as plain JSON values."""
+        said = self.model_dump(mode="json", exclude_none=True)
+        return said if self.augment is None else said | {"augment": [step.plain() for step in self.augment]}
 
     def conflicts(self) -> Iterator[Conflict]:
         """Dropout rates that are not in order."""

@@ -77,6 +77,11 @@ class TrainJob(Common):
     phases: Phases = ()
     """Stretches of epochs, one after the other, each with what differs in it. Defaults to one, as the job says."""
 
+    @property
+    def phase_epochs(self) -> tuple[int, ...]:
+        """Epochs of each phase, in order, unless it is stopped early; a job without phases is one phase."""
+        return tuple(phase.epochs or self.train.epochs for phase in self.phases) or (self.train.epochs,)
+
 
 class PredictJob(Common):
     """Write a mask for every tile, and score them where there is truth."""

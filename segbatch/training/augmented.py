@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +132,7 @@ def draw_sheet(rows: Sequence[Row], job: TrainJob) -> Image.Image:
     whole = max(GAP + columns * (width + GAP), 480)
     font, small = ImageFont.load_default(FONT), ImageFont.load_default(SMALL)
     legend = _legend(job.labels, whole, small)
-    steps = _wrapped(_spelled(job.augment), whole - 2 * GAP, small)
+    steps = [line for said in described(job, columns - 1) for line in _wrapped(said, whole - 2 * GAP, small)]
     top = HEAD + len(steps) * LINE + legend.height + HEAD
     sheet = Image.new("RGB", (whole, top + len(rows) * block + GAP), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -178,9 +179,21 @@ def _enlarged(truth: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uin
     return np.asarray(scaled(truth, size, smooth=False))
 
 
+def described(job: TrainJob, epochs: int) -> list[str]:
+    """How the first epochs vary their samples, in words: one text, or one for each stretch of epochs alike."""
+    groups = [
+        ([epoch for epoch, _ in group], steps)
+        for steps, group in groupby(enumerate(augmentations(job, epochs), 1), key=lambda it: it[1])
+    ]
+    if len(groups) == 1:
+        return [_spelled(groups[0][1]) or "no `augment`: every epoch sees the tiles as they are"]
+    return [
+        f"{f'epochs {alike[0]} to {alike[-1]}' if alike[1:] else f'epoch {alike[0]}'}: {_spelled(steps) or 'none'}"
+        for alike, steps in groups
+    ]
+
+
 def _spelled(steps: Sequence[AugmentStep]) -> str:
-    if not steps:
-        return "no `augment`: every epoch sees the tiles as they are"
     said = []
     for step in steps:
         own = {key: value for key, value in step.plain().items() if key not in ("op", "p")}

@@ -155,6 +155,11 @@ def test_another_training_is_refused_by_name(checkpoints, tmp_path):
     assert Checkpoints(folder, identity_of(free, NAMES)).latest() is not None
 
 
+def test_a_default_that_is_written_out_is_no_change():
+    short, long = (make_job(phases=[{"augment": [step]}]) for step in ("hue", {"op": "hue", "amount": 0.1, "p": 0.5}))
+    assert not identity_of(short, NAMES).differences(identity_of(long, NAMES).to_json())
+
+
 class Outcome:
     """What a finished training leaves that must not depend on how it was interrupted."""
 
