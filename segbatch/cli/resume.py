@@ -156,13 +156,15 @@ def cancel(run: str, runs_root: Path | None, site: Path | None, now: bool) -> in
 @click.argument("task", type=int)
 @runs_option
 @site_option
-def requeue(run: str, task: int, runs_root: Path | None, site: Path | None) -> int:
+@click.option("--force", is_flag=True, help="Start it although the run began in another container image.")
+def requeue(run: str, task: int, runs_root: Path | None, site: Path | None, force: bool) -> int:
     """Start one TASK of RUN anew on SLURM, such as one that hangs; what it has done is kept.
 
     \b
     segbatch requeue demo-predict 3
     """
     from segbatch.cluster.backend import slurm_scheduler
+    from segbatch.cluster.containers.check import check_run
 
     opened = named_run(run, runs_root, site)
     _check_task(opened, task)
@@ -170,7 +172,9 @@ def requeue(run: str, task: int, runs_root: Path | None, site: Path | None) -> i
         raise InputError(
             f"{opened.label} is not on SLURM. Go on with all that is missing: segbatch resume {opened.paths.folder}"
         )
-    job = slurm_scheduler(load_site(site, opened.job.profile)).requeue(opened, task)
+    found_site = load_site(site, opened.job.profile)
+    check_run(opened, found_site, "slurm", force=force)
+    job = slurm_scheduler(found_site).requeue(opened, task)
     click.echo(f"{opened.label}: task {task} starts anew as job {job}")
     return 0
 
