@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import settings
@@ -45,6 +45,16 @@ def shellcheck() -> Callable[[Path], None]:
         assert done.returncode == 0, done.stdout
 
     return check
+
+
+@pytest.fixture(scope="session")
+def rasterio() -> Any:
+    """The package, which reads and writes TIFF."""
+    try:
+        import rasterio
+    except ImportError:
+        lacking("rasterio is missing: pip install -e '.[dev]'")
+    return rasterio
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from segbatch.cli.options import (
     wait_option,
 )
 from segbatch.cli.start import backend_option, start_here, start_on_slurm
+from segbatch.errors import InputError
 
 if TYPE_CHECKING:
     from segbatch.runs.plan import Plan
@@ -80,12 +82,31 @@ def _create(planned: Plan, site: Site, backend: str) -> Run:
     from segbatch.runs.plan import create_run
 
     image = check_plan(planned, site, backend)
+    _look_for_rasterio(planned, site, backend)
     if planned.left_out:
         click.echo(f"left out: {planned.left_out}; `segbatch check` shows them", err=True)
     run = create_run(planned, image=image)
     click.echo(f"run     {run.label}")
     click.echo(f"folder  {run.paths.folder}")
     return run
+
+
+def _look_for_rasterio(planned: Plan, site: Site, backend: str) -> None:
+    """Refuse TIFF files that tasks on this machine could not read, and doubt it of those elsewhere."""
+    from importlib.util import find_spec
+
+    from segbatch.cluster.containers.inside import chosen_container
+    from segbatch.runs.listing import is_tiff
+
+    if find_spec("rasterio") is not None or chosen_container(planned.job, site) is not None:
+        return
+    first = next((tile.name for tile in planned.tiles if is_tiff(tile.image) or is_tiff(tile.mask)), None)
+    if first is None:
+        return
+    message = f"TIFF files, such as {first}, are read with rasterio, which {sys.executable} lacks"
+    if backend == "local":
+        raise InputError(f"{message}. Install it there: pip install 'segbatch[worker,geo]'")
+    click.echo(f"note: {message}; the Python that runs tasks needs it: pip install 'segbatch[worker,geo]'", err=True)
 
 
 def _submit_to_slurm(planned: Plan, site: Site, after: str, hold: bool, wait: bool) -> int:

@@ -15,9 +15,10 @@ from segbatch.data.formats import ImageFormat
 from segbatch.data.image_checks import ImageChecks, Wanted
 from segbatch.data.looks import Look, look_at_image, look_at_mask
 from segbatch.data.mask_checks import MaskChecks
+from segbatch.data.rasters import has_rasterio
 from segbatch.data.region_checks import RegionChecks
 from segbatch.errors import InputError
-from segbatch.runs.listing import Listing, list_tiles
+from segbatch.runs.listing import Listing, is_tiff, list_tiles
 from segbatch.runs.splits import assign, hash_fraction
 from segbatch.runs.tiles import Tile
 from segbatch.spec.bundle import BundleInfo, read_info
@@ -57,6 +58,8 @@ def lint(job: Job, *, full: bool, sample: int, progress: Progress = lambda done,
     findings += about_parts
     gone = {name: set(names) for name, names in absent.items()}
     tiles = [tile for tile in tiles if tile.image not in gone["image"] and tile.mask not in gone["mask"]]
+    tiles, about_kinds = _openable(tiles)
+    findings += about_kinds
     if not full:
         tiles = sorted(tiles, key=lambda tile: (hash_fraction(tile.name, 0), tile.name))[:sample]
     findings += _content(job, info, listing, tiles, progress)
@@ -115,6 +118,20 @@ def _missing(absent: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
 def _of_names(severity: Severity, kind: str, message: str, names: Sequence[str], fix: str) -> Iterator[Finding]:
     if names:
         yield Finding(severity, kind, message, len(names), shown(names[0]), fix)
+
+
+def _openable(tiles: Sequence[Tile]) -> tuple[list[Tile], list[Finding]]:
+    """Leave out tiles of TIFF files where they cannot be read here; tasks may run where they can."""
+    if has_rasterio():
+        return list(tiles), []
+    unseen = {tile for tile in tiles if any(map(is_tiff, (tile.image, tile.mask, tile.prediction, tile.labelled)))}
+    if not unseen:
+        return list(tiles), []
+    first = next(tile.name for tile in tiles if tile in unseen)
+    fix = "pip install 'segbatch[geo]' here to check them, and where tasks run, which need it."
+    message = "TIFF files are read with rasterio, which this Python lacks: they were not looked at"
+    finding = Finding("warning", "TIFF files", message, len(unseen), shown(first), fix)
+    return [tile for tile in tiles if tile not in unseen], [finding]
 
 
 def _tiles(job: Job, listing: Listing) -> tuple[list[Tile], list[Finding]]:

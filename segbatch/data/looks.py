@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from segbatch.data.faults import PictureError
 from segbatch.data.findings import Finding, Sightings, shown, tallied
-from segbatch.data.pictures import COLOR_MODES, Picture, PictureError, common_colors, read_picture
+from segbatch.data.pictures import COLOR_MODES, Picture, common_colors, read_picture
 from segbatch.data.reasons import raw_mask_of, sized
+from segbatch.runs.listing import TIFF_SUFFIXES
 
 Color = tuple[int, int, int]
 
@@ -21,6 +23,7 @@ _EXTENSIONS = {
     "PNG": {".png"},
     "GIF": {".gif"},
     "BMP": {".bmp"},
+    "TIFF": TIFF_SUFFIXES,
 }
 _COLORS_KEPT = 64
 
@@ -48,9 +51,9 @@ class Look:
     fault: str = ""
     """Why it is of no use; then nothing below is known."""
     kind: str = ""
-    """JPEG, PNG, GIF or BMP, by content."""
+    """JPEG, PNG, GIF, BMP or TIFF, by content."""
     mode: str = ""
-    """Pillow's name for what a pixel holds."""
+    """Name of what a pixel holds, as `Picture.mode`."""
     bits: int = 8
     """Bits of a band."""
     size: tuple[int, int] | None = None

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from segbatch.data.faults import PictureError
+from segbatch.data.pictures import shown_values
 from segbatch.errors import Exit, SegbatchError
 from segbatch.evaluation.counts import unpack, unpack_pixels
 from segbatch.evaluation.pictures import panel_names, tile_picture
@@ -119,10 +117,9 @@ class Merge:
                 truth = read_index_map(Path(record.masks_root, tile.mask), record.labels.raw_to_index(), role="truth")
             image = None
             if record.images_root and tile.image:
-                with Image.open(os.path.join(record.images_root, tile.image)) as opened:
-                    image = np.asarray(opened.convert("RGB") if opened.mode in ("P", "CMYK", "1") else opened)
+                image = shown_values(Path(record.images_root, tile.image))
             return tile_picture(image, truth, predicted, record.labels)
-        except (OSError, SegbatchError):
+        except (OSError, PictureError, SegbatchError):
             return None
 
     def _written_table(self) -> bytes:

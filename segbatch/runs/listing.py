@@ -12,7 +12,8 @@ from segbatch.errors import InputError
 from segbatch.runs.tiles import Tile
 from segbatch.spec.data import Data, Pairing
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif"})
+TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif"}) | TIFF_SUFFIXES
 Row = Mapping[str, str]
 
 
@@ -61,6 +62,11 @@ def find_files(root: Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> Iterato
                     pending.append((f"{prefix}{entry.name}/", entry.path))
                 elif os.path.splitext(entry.name)[1].lower() in suffixes:
                     yield prefix + entry.name
+
+
+def is_tiff(name: str) -> bool:
+    """Tell by its name whether a file is a TIFF."""
+    return os.path.splitext(name)[1].lower() in TIFF_SUFFIXES
 
 
 def mask_name(image: str) -> str:

@@ -14,7 +14,9 @@ Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 Side = Annotated[int, Field(ge=1, le=65536)]
 Size = Annotated[tuple[Side, Side], Expected("[height, width], each a whole number from 1 to 65536")]
-
+MOST_BANDS = 32
+Bands = Annotated[int, Field(ge=1, le=MOST_BANDS)]
+"""Bands of an image."""
 
 PAIRING_KEYS: Mapping[str, tuple[str, ...]] = {
     "suffix": ("image_suffix", "mask_suffix"),
@@ -169,10 +171,11 @@ class Data(Section):
     """In predict and evaluate jobs: only this part of the split."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Only this many tiles (of each part, when training), chosen by hash of their names: for a quick trial."""
-    bands: Literal[1, 3, 4] = 3
-    """Bands of the images. Grey and palette pictures widen to three; alpha is dropped from four."""
+    bands: Bands = 3
+    """Bands of the images: 1, 3 or 4; any other number, up to 32, is read from (Geo)TIFF alone. Grey and palette
+    pictures widen to three; alpha is dropped from four. A TIFF has as many bands as are said here, or alpha besides."""
     depth: Literal[8, 16] = 8
-    """Bits of a band. 16-bit images are read from PNG."""
+    """Bits of a band. 16-bit images are read from PNG and TIFF."""
     decode: Literal["accurate", "fast"] = "accurate"
     """JPEG decoding: `accurate` equals Pillow and libjpeg to the bit, `fast` saves a tenth of the time. Kept in the
     bundle, so that predict decodes as training did."""

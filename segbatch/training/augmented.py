@@ -145,7 +145,8 @@ def draw_sheet(rows: Sequence[Row], job: TrainJob) -> Image.Image:
         draw.text((GAP + column * (width + GAP), top - HEAD + 4), heading, INK, font)
     for number, row in enumerate(rows):
         above = top + number * block
-        for column, (image, truth) in enumerate(zip(_shown(row.images, job.data.depth), row.truths, strict=True)):
+        pictures = visible(row.images, job.data.depth, of_one=True)
+        for column, (image, truth) in enumerate(zip(pictures, row.truths, strict=True)):
             left = GAP + column * (width + GAP)
             picture = scaled(image, (height, width), smooth=True)
             sheet.paste(picture, (left, above))
@@ -165,14 +166,6 @@ def overlaid(image: Rgb, truth: NDArray[np.uint8], labels: Labels) -> Rgb:
     stripes = np.asarray(HATCH, np.uint8)[(diagonal // 4) % 2]
     out = np.where(painted[..., None], blend(image, colors[truth]), image)
     return np.where(ignored[..., None], blend(image, stripes, HIDDEN), out)
-
-
-def _shown(images: NDArray[np.float32], depth: int) -> Rgb:
-    """Pictures of one tile, all with the same grey levels; 16 bits are stretched as the tile itself needs it."""
-    if depth == 8:
-        return visible(images, depth)
-    low, high = np.percentile(images[0], (1, 99))
-    return visible((images - low) * (255 / max(high - low, 1e-6)), 8)
 
 
 def _enlarged(truth: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

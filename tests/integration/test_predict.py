@@ -23,8 +23,7 @@ from segbatch.runs.attempts import read_attempts
 from segbatch.runs.journal import read_task
 from segbatch.runs.run import Run, open_run
 from segbatch.runs.status import run_status
-from segbatch.worker import STOP_SIGNALS, run_task
-from tests.support.worlds import green_model, make_bundle, make_run, make_tiles, mixing_model, outputs
+from tests.support.worlds import complete, green_model, make_bundle, make_run, make_tiles, mixing_model, outputs
 
 pytestmark = pytest.mark.tensorflow
 
@@ -37,18 +36,6 @@ def worker(run: Run, *which: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "segbatch.worker", str(run.paths.folder), *which], stdout=output, stderr=output
         )
-
-
-def complete(run: Run) -> int:
-    """Run all tasks and the finishing one in this process; return the last exit code."""
-    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    try:
-        for task in run.tasks:
-            assert run_task(run.paths.folder, task) == Exit.OK
-        return run_task(run.paths.folder, None)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 def table(path: Path) -> list[dict[str, str]]:

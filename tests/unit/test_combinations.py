@@ -199,7 +199,7 @@ def test_typos_and_combinations_are_reported_in_one_go(tmp_path: Path) -> None:
         "  imagse: tiles\n"
         "  part: val\n"
         "  size: [64, x]\n"
-        "  bands: 5\n"
+        "  bands: 50\n"
         "predict:\n"
         "  fit: window\n"
         "  window: 64\n"
@@ -211,7 +211,7 @@ def test_typos_and_combinations_are_reported_in_one_go(tmp_path: Path) -> None:
         "3:3: unknown key 'imagse' under 'data'. Did you mean 'images'?",
         "4:3: `part: val` needs a `data.split` that says what is in it",
         "5:14: expected a whole number from 1 to 65536, received 'x'",
-        "6:10: expected 1, 3 or 4, received 5",
+        "6:10: expected a whole number from 1 to 32, received 50",
         "10:3: expected an overlap below the window's 64 pixels, received 64",
         "11:15: expected a whole number of at least 1, received 0",
     ]

@@ -89,8 +89,17 @@ def test_two_images_of_one_mask_name_are_told(tmp_path: Path) -> None:
 
 
 def test_odd_names_and_hidden_files(tmp_path: Path) -> None:
-    odd = ["sp ace.jpg", 'quo"te.jpg', "new\nline.jpg", "comma,.JPG", os.fsdecode(b"by\xffte.png"), "d..ots/x.jpeg"]
-    touch(tmp_path, *odd, "._apple.jpg", ".hidden/x.jpg", "notes.txt", "scene.tif")
+    odd = [
+        "sp ace.jpg",
+        'quo"te.jpg',
+        "new\nline.jpg",
+        "comma,.JPG",
+        os.fsdecode(b"by\xffte.png"),
+        "d..ots/x.jpeg",
+        "x.TIF",
+        "y.tiff",
+    ]
+    touch(tmp_path, *odd, "._apple.jpg", ".hidden/x.jpg", "notes.txt", "scene.jp2")
     assert sorted(find_files(tmp_path)) == sorted(odd)
 
 
