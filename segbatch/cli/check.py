@@ -38,8 +38,11 @@ def check(job: Path, sets: tuple[str, ...], no_data: bool, full: bool, sample: i
     segbatch check jobs/demo-train.yaml --no-data
     segbatch check jobs/demo-train.yaml --full
     """
+    from segbatch.cli.pipeline import check_pipeline, is_pipeline_file
     from segbatch.spec.load import load_job
 
+    if is_pipeline_file(job):
+        return check_pipeline(job, sets, site)
     loaded = load_job(job, sets)
     if site is not None or not no_data:
         load_site(site, loaded.job.profile)

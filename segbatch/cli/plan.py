@@ -46,8 +46,13 @@ def plan(
     segbatch plan jobs/demo-predict.yaml --script
     segbatch plan jobs/demo-predict.yaml --backend slurm --test-only
     """
+    from segbatch.cli.pipeline import is_pipeline_file, plan_pipeline
     from segbatch.cluster.backend import choose_backend
 
+    if is_pipeline_file(job):
+        if script or test_only:
+            raise click.UsageError("scripts of a pipeline are written stage by stage; name the job file of a stage")
+        return plan_pipeline(job, sets, site, runs_root, backend)
     planned, found_site = plan_job(job, sets, site, runs_root)
     chosen = choose_backend("slurm" if test_only else backend, found_site)
     if script:

@@ -190,17 +190,19 @@ def code_digest() -> str:
     return f"sha256:{hasher.hexdigest()}"
 
 
-def create_run(plan: Plan, *, image: str = "", now: datetime | None = None) -> Run:
+def create_run(plan: Plan, *, image: str = "", now: datetime | None = None, label: str = "") -> Run:
     """Write a run's folder from its plan; `run.json` comes last and makes it one.
 
     Args:
         plan: what to do.
         image: digest of the container image that its tasks run in; empty without one.
         now: the time; by default that of the clock.
+        label: where the folder goes below that of all runs, for a stage of a pipeline; by default job name and a new
+            id, and `latest` then means this run.
     """
     created = now or datetime.now(UTC)
-    run_id = f"{created:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    parent = plan.runs_root / plan.job.name
+    name, _, run_id = (label or f"{plan.job.name}/{new_id(created)}").partition("/")
+    parent = plan.runs_root / name
     folder = parent / run_id
     try:
         folder.mkdir(parents=True)
@@ -220,7 +222,7 @@ def create_run(plan: Plan, *, image: str = "", now: datetime | None = None) -> R
         digests["image"] = image
     record = RunRecord(
         id=run_id,
-        name=plan.job.name,
+        name=name,
         kind=plan.job.kind,
         created=created.isoformat(timespec="seconds"),
         job_file=str(plan.job_file),
@@ -239,11 +241,17 @@ def create_run(plan: Plan, *, image: str = "", now: datetime | None = None) -> R
     for task in range(len(shards)):
         paths.task(task).folder.mkdir(parents=True)
     write_json(paths.record, record.model_dump(mode="json", exclude_defaults=True) | {"schema_version": 1})
-    _point_latest(parent, run_id)
+    if not label:
+        point_latest(parent, run_id)
     return Run(paths, record)
 
 
-def _point_latest(parent: Path, run_id: str) -> None:
+def new_id(created: datetime) -> str:
+    """Return an id for a run: its time, and what tells it from another of the same second."""
+    return f"{created:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def point_latest(parent: Path, run_id: str) -> None:
     """Move the link `latest` to the newest run in one step."""
     link = parent / f".latest-{secrets.token_hex(4)}"
     link.symlink_to(run_id)
