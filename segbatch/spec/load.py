@@ -67,8 +67,17 @@ def load_job(path: Path | str, sets: Sequence[str] = (), environ: Mapping[str, s
     return _judged(document, reading, path, name_from(path), sets)
 
 
+@dataclass(frozen=True)
+class JobFile:
+    """A job file that another file names."""
+
+    path: Path
+    origin: Origin
+    """Where it is named."""
+
+
 def load_stage(
-    source: Document | Path,
+    source: Document | JobFile,
     over: Document | None,
     path: Path,
     name: str,
@@ -89,9 +98,9 @@ def load_stage(
         JobFileError: as `load_job`.
     """
     reading = _Reading(environ)
-    if isinstance(source, Path):
-        document = reading.read(source, shown(source), None)
-        path, name = source, name_from(source)
+    if isinstance(source, JobFile):
+        path, name = source.path, name_from(source.path)
+        document = reading.read(path, shown(path), source.origin)
     else:
         document = reading.continued(source, path)
     _unfold_model(document)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any, Literal
@@ -19,11 +20,7 @@ PRODUCTS: dict[str, tuple[str, ...]] = {
     "gate": ("run",),
 }
 """What a stage hands on, by the kind of its job."""
-Name = Annotated[
-    str,
-    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,49}$"),
-    Expected("a name of up to 50 letters, digits, '_' and '-' that begins with a letter or digit"),
-]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
 
 
 def _as_list(value: object) -> object:
@@ -60,7 +57,7 @@ class PipelineJob(Section):
         Expected("a name of up to 100 letters, digits, '.', '_' and '-' that begins with a letter or digit"),
     ]
     """Name of the pipeline and of the folder of its runs. Defaults to the file's name."""
-    stages: Annotated[dict[Name, Stage], Field(min_length=1), Expected("stages by name")]
+    stages: Annotated[dict[str, Stage], Field(min_length=1), Expected("stages by name")]
     """The stages by name."""
     output: Output = Output()
     """Where results go."""
@@ -68,8 +65,11 @@ class PipelineJob(Section):
     """Part of the site file that the pipeline uses, for stages whose jobs name none."""
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Stages that need others which are not there, or each other."""
+        """Names that cannot be folders, and stages that need others which are not there, or each other."""
         for name, stage in self.stages.items():
+            if not _NAME.fullmatch(name):
+                expected = "a name of up to 50 letters, digits, '_' and '-' that begins with a letter or digit"
+                yield Conflict(("stages", name), f"expected {expected}, received {name!r}")
             for position, need in enumerate(stage.needs):
                 if need not in self.stages:
                     hint = did_you_mean(need, [*self.stages])

@@ -6,12 +6,11 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from segbatch.spec.document import Document
 from segbatch.spec.environment import expand
 from segbatch.spec.job import Job
-from segbatch.spec.load import LoadedJob, load_stage, name_from
+from segbatch.spec.load import JobFile, LoadedJob, load_stage, name_from
 from segbatch.spec.overrides import apply_set
 from segbatch.spec.paths import resolve_paths
 from segbatch.spec.pipeline import PRODUCTS, PipelineJob, in_a_circle, in_order
@@ -114,10 +113,11 @@ def _belongs_to_a_stage(path: KeyPath) -> bool:
     return path[:1] == _STAGES and len(path) > 3
 
 
-def _parts(document: Document, name: str) -> tuple[Any, Document | None]:
-    """A stage's job (a path, or a document), and what is set in it, as they stand before validation mends them."""
-    job = document.at((*_STAGES, name, "job"))
-    source = _below(document, (*_STAGES, name, "job")) if isinstance(job, dict) else job
+def _parts(document: Document, name: str) -> tuple[Document | JobFile, Document | None]:
+    """A stage's job, and what is set in it, as they stand before validation mends them."""
+    path = (*_STAGES, name, "job")
+    job = document.at(path)
+    source = _below(document, path) if isinstance(job, dict) else JobFile(Path(str(job)), document.place(path).value)
     over = document.at((*_STAGES, name, "set"))
     return source, _below(document, (*_STAGES, name, "set")) if isinstance(over, dict) else None
 
@@ -129,7 +129,7 @@ def _below(document: Document, path: KeyPath) -> Document:
 
 
 def _load_stages(
-    written: Mapping[str, tuple[Any, Document | None]],
+    written: Mapping[str, tuple[Document | JobFile, Document | None]],
     path: Path,
     made: Mapping[str, str],
     environ: Mapping[str, str],
@@ -138,8 +138,7 @@ def _load_stages(
     problems: list[Problem] = []
     for name, (source, over) in written.items():
         try:
-            job = source if isinstance(source, Document) else Path(source)
-            loaded[name] = load_stage(job, over, path, name, made, environ)
+            loaded[name] = load_stage(source, over, path, name, made, environ)
         except JobFileError as error:
             problems += [problem for problem in error.problems if problem not in problems]
     for name, found in loaded.items():
@@ -156,7 +155,7 @@ def _wrong_products(name: str, stage: LoadedJob, loaded: Mapping[str, LoadedJob]
             yield Problem(reference.origin, f"stage {name!r} cannot take what it makes itself")
         elif other is not None and reference.product not in PRODUCTS[other.job.kind]:
             makes = listed([f"${{stages.{reference.stage}.{product}}}" for product in PRODUCTS[other.job.kind]])
-            message = f"stage {reference.stage!r} is a {other.job.kind} job and makes no {reference.product}"
+            message = f"stage {reference.stage!r} (kind: {other.job.kind}) makes no {reference.product}"
             yield Problem(reference.origin, f"{message}. It makes {makes}.")
 
 
