@@ -82,7 +82,8 @@ def _rows(planned: Plan, site: Site, backend: Backend) -> Iterator[tuple[str, st
     if planned.split is not None:
         yield "parts", ", ".join(f"{part} {size}" for part, size in planned.part_sizes().items())
     if planned.bundle is not None:
-        yield "model", str(planned.bundle)
+        name = f"{planned.registered.info.name}, " if planned.registered else ""
+        yield "model", f"{name}{planned.bundle}"
     yield "truth", planned.masks_root or "none: no scores, class shares only"
     if planned.labelled_root:
         yield "labelled", f"where {planned.labelled_root} is not 0"

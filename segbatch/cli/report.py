@@ -69,6 +69,8 @@ def print_scores(run: Run) -> None:
         click.echo(line)
     click.echo(f"masks   {run.record.predictions_root or run.paths.masks}")
     click.echo(f"report  {run.paths.report / 'index.html'}")
+    if (run.paths.report / "gate.html").exists():
+        click.echo(f"gate    {run.paths.report / 'gate.html'}")
 
 
 def _lines(summary: dict[str, Any]) -> Iterator[str]:

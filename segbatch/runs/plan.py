@@ -20,6 +20,9 @@ from segbatch.runs.bundles import bundle_digest
 from segbatch.runs.files import digest, file_digest, write_bytes, write_json
 from segbatch.runs.layout import RunPaths
 from segbatch.runs.listing import Listing, list_tiles
+from segbatch.runs.model_folder import Registry, registry_root
+from segbatch.runs.model_registry import Found, changed, resolve
+from segbatch.runs.model_uses import note_use
 from segbatch.runs.run import Run, RunRecord
 from segbatch.runs.splits import Assignment, assign, hash_fraction, write_split
 from segbatch.runs.tiles import Tile, write_tiles
@@ -27,6 +30,7 @@ from segbatch.spec.bundle import read_info
 from segbatch.spec.data import Part
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob, to_plain
 from segbatch.spec.labels import Labels
+from segbatch.spec.model_name import is_model_name
 from segbatch.spec.yaml_source import dump_yaml
 
 EVALUATE_BATCH = 256
@@ -54,6 +58,8 @@ class Plan:
     """Files that have no partner and are no tiles, in words."""
     labelled_root: str = ""
     """Where the masks of labelled regions lie; empty without any."""
+    registered: Found | None = None
+    """The registered version that `bundle` is, where the job names one."""
 
     @property
     def tasks(self) -> int:
@@ -68,13 +74,25 @@ class Plan:
         return dict(sizes)
 
 
-def make_plan(job: Job, job_file: Path, *, runs_root: Path, site: dict[str, Any] | None = None) -> Plan:
+def make_plan(
+    job: Job, job_file: Path, *, runs_root: Path, site: dict[str, Any] | None = None, registry: Path | None = None
+) -> Plan:
     """Work out what submitting `job` would do.
+
+    Args:
+        job: what to do.
+        job_file: where it was read from.
+        runs_root: folder of all runs.
+        site: the site's settings.
+        registry: folder of the registered models; by default what the job or the site says, or `registry` beside the
+            runs.
 
     Raises:
         InputError: folders, tables or the bundle are missing or do not fit, or there is nothing to do.
     """
-    bundle, labels = _model_of(job)
+    root = registry_root(registry, job.output.registry, (site or {}).get("registry"), runs_root)
+    registered = registered_model(job, root)
+    bundle, labels = _model_of(job, registered)
     listing = list_tiles(job.data, need_masks=not isinstance(job, PredictJob))
     _no_duplicates(listing)
     tiles, split = _chosen(job, listing)
@@ -93,7 +111,19 @@ def make_plan(job: Job, job_file: Path, *, runs_root: Path, site: dict[str, Any]
         site=site or {},
         left_out=_left_out(job, listing),
         labelled_root=listing.labelled_root,
+        registered=registered,
     )
+
+
+def registered_model(job: Job, registry: Path) -> Found | None:
+    """Return the version that a predict job's `model` names; None where it names a path, and for other jobs.
+
+    Raises:
+        InputError: there is no such model or version.
+    """
+    if not isinstance(job, PredictJob) or not is_model_name(job.model.bundle):
+        return None
+    return resolve(Registry(registry), job.model.bundle)
 
 
 def _left_out(job: Job, listing: Listing) -> str:
@@ -102,10 +132,10 @@ def _left_out(job: Job, listing: Listing) -> str:
     return ", ".join(f"{count} {what}" for what, count in found.items() if count)
 
 
-def _model_of(job: Job) -> tuple[Path | None, Labels]:
+def _model_of(job: Job, registered: Found | None) -> tuple[Path | None, Labels]:
     if not isinstance(job, PredictJob):
         return None, job.labels
-    path = Path(job.model.bundle)
+    path = registered.path if registered else Path(job.model.bundle)
     if path.is_dir() or not path.exists():
         info = read_info(path)
         if job.predict.fit == "window":
@@ -217,7 +247,7 @@ def create_run(plan: Plan, *, image: str = "", now: datetime | None = None, labe
     if plan.split is not None:
         digests["split"] = write_split(paths.split, plan.split)
     if plan.bundle is not None:
-        digests["bundle"] = bundle_digest(plan.bundle)
+        digests["bundle"] = _bundle_digest(plan.bundle, plan.registered)
     if image:
         digests["image"] = image
     record = RunRecord(
@@ -233,6 +263,7 @@ def create_run(plan: Plan, *, image: str = "", now: datetime | None = None, labe
         predictions_root=plan.predictions_root,
         labelled_root=plan.labelled_root,
         bundle=str(plan.bundle or ""),
+        model=plan.registered.info.name if plan.registered else "",
         shards=tuple((shard.first, shard.count, shard.offset) for shard in shards),
         digests=digests,
         versions={"segbatch": segbatch.__version__, "python": platform.python_version()},
@@ -240,10 +271,19 @@ def create_run(plan: Plan, *, image: str = "", now: datetime | None = None, labe
     )
     for task in range(len(shards)):
         paths.task(task).folder.mkdir(parents=True)
+    if plan.registered is not None:
+        note_use(plan.registered.folder, plan.registered.info.version, paths.folder)
     write_json(paths.record, record.model_dump(mode="json", exclude_defaults=True) | {"schema_version": 1})
     if not label:
         point_latest(parent, run_id)
     return Run(paths, record)
+
+
+def _bundle_digest(bundle: Path, registered: Found | None) -> str:
+    found = bundle_digest(bundle)
+    if registered is not None and found != registered.info.digest:
+        raise changed(registered)
+    return found
 
 
 def new_id(created: datetime) -> str:

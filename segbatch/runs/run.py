@@ -46,6 +46,8 @@ class RunRecord(Section):
     """Empty unless truth is labelled in part."""
     bundle: str
     """The model that predicts; empty in other runs."""
+    model: str = ""
+    """The registered version that predicts, as `name@version`; empty where the job names a path."""
     shards: tuple[tuple[int, int, int], ...]
     """First tile, number of tiles, byte offset in tiles.csv: one a task."""
     digests: dict[str, str]

@@ -86,9 +86,9 @@ class PredictJob(Common):
     model: Annotated[
         TrainedModel,
         BeforeValidator(_as_bundle, json_schema_input_type=TrainedModel | str),
-        Expected("the path of a bundle folder or Keras file, or a mapping"),
+        Expected("the path of a bundle folder or Keras file, a registered model (forest@champion), or a mapping"),
     ]
-    """The model: a bundle folder, or a Keras file."""
+    """The model: a bundle folder, a registered model, or a Keras file."""
     labels: NamedLabels | None = None
     """The classes; only for Keras files, since a bundle has its own."""
     predict: Predict = Predict()

@@ -262,7 +262,7 @@ class TestKind:
 def test_missing_keys_point_at_their_section() -> None:
     assert problems("name: x\nkind: predict\n") == [
         "job.yaml:1:1: missing key 'data'. Images and masks.",
-        "job.yaml:1:1: missing key 'model'. The model: a bundle folder, or a Keras file.",
+        "job.yaml:1:1: missing key 'model'. The model: a bundle folder, a registered model, or a Keras file.",
     ]
     assert problems("kind: evaluate\nlabels: forest\ndata:\n  masks: m\n  predictions: {values: ids}\n") == [
         "job.yaml:5:3: missing key 'folder' under 'data.predictions'. Folder of the predicted masks; each is found by "
