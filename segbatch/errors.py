@@ -49,3 +49,7 @@ class NothingToDo(SegbatchError):  # noqa: N818 - not a fault: everything is don
     """What was asked for leaves nothing to do."""
 
     exit_code = Exit.OK
+
+
+class NotNeeded(NothingToDo):
+    """What was asked for is not needed; whoever waits for it may go on."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from segbatch.cli.options import load_site, runs_folder
+from segbatch.cli.options import load_site, registry_folder, registry_said, runs_folder
 from segbatch.errors import Exit, InputError, SegbatchError
 
 if TYPE_CHECKING:
@@ -79,7 +79,9 @@ def submit_pipeline(
         print_plan(loaded, folder, site, chosen)
         return 0
     _refuse_early(loaded, folder, site)
-    pipeline = create_pipeline(loaded, folder, site.model_dump(mode="json", exclude_defaults=True))
+    plain = site.model_dump(mode="json", exclude_defaults=True)
+    registry = registry_folder(registry_said(), site, folder.parent.parent, loaded.job.output.registry)
+    pipeline = create_pipeline(loaded, folder, plain, registry)
     click.echo(f"run     {pipeline.label}")
     click.echo(f"folder  {pipeline.paths.folder}")
     return _start(pipeline, site, chosen, parallel=parallel, wait=wait)
@@ -315,7 +317,12 @@ def pipeline_view(status: PipelineStatus) -> RenderableType:
 
     from segbatch.cli.status_view import COLORS, figures, groups
 
-    colors = COLORS | {"waiting": "bright_black", "skipped": "bright_black", "refused": "red"}
+    colors = COLORS | {
+        "waiting": "bright_black",
+        "skipped": "bright_black",
+        "unneeded": "bright_black",
+        "refused": "red",
+    }
     label = status.pipeline.label
     parts: list[RenderableType] = [Text.assemble((label, "bold"), "  ", (status.state, colors[status.state]))]
     table = Table(box=None, pad_edge=False)

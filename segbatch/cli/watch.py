@@ -109,7 +109,7 @@ def _state(context: click.Context, option: click.Parameter, text: str | None) ->
 @runs_option
 @site_option
 @click.option("--job", help="Only runs of this job.")
-@click.option("--kind", type=click.Choice(["train", "predict", "evaluate"]), help="Only runs of this kind.")
+@click.option("--kind", type=click.Choice(["train", "predict", "evaluate", "gate"]), help="Only runs of this kind.")
 @click.option("--state", callback=_state, help="Only runs in this state, such as running or failed.")
 @click.option("--backend", type=click.Choice(["local", "slurm"]), help="Only runs whose tasks went there.")
 @click.option("--since", callback=_moment, help="Only runs made since: a date, or a span such as 12h, 3d or 2w.")

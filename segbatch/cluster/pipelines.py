@@ -20,7 +20,7 @@ from segbatch.cluster.render import Order
 from segbatch.cluster.slurm.queue import QueueView
 from segbatch.cluster.slurm.scheduler import SlurmScheduler
 from segbatch.cluster.slurm.submission import Sender, settle
-from segbatch.errors import Exit, InputError, NothingToDo, SegbatchError
+from segbatch.errors import Exit, InputError, NothingToDo, NotNeeded, SegbatchError
 from segbatch.runs import ledger
 from segbatch.runs.claims import claim_round, mark_cancelled, seal_round
 from segbatch.runs.pipeline_status import MOVING, PipelineStatus, StageStatus, judge
@@ -115,6 +115,10 @@ def prepared(pipeline: Pipeline, stage: StageStatus, site: Site, backend: Backen
     try:
         plan = pipeline.plan_stage(stage.name)
         run = pipeline.create_stage(stage.name, plan, check_plan(plan, site, backend))
+    except NotNeeded as error:
+        pipeline.note("unneeded", stage.name, str(error))
+        say(f"{stage.name}: not needed: {error}")
+        return None
     except NothingToDo as error:
         pipeline.note("nothing", stage.name, str(error))
         say(f"{stage.name}: nothing to do: {error}")

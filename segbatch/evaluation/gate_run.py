@@ -20,7 +20,7 @@ from segbatch.runs.champions import promote, standing
 from segbatch.runs.files import write_json, write_text
 from segbatch.runs.holdout import HoldoutScores, differences, keep_scores, read_scores, scored_on
 from segbatch.runs.model_folder import ModelFolder, Registry
-from segbatch.runs.model_registry import resolve, verify
+from segbatch.runs.model_registry import resolve, verify, versions
 from segbatch.runs.run import Run, open_run
 from segbatch.spec.gate import Gate
 from segbatch.spec.model_name import CHAMPION, ModelName, parse_model_name
@@ -91,7 +91,7 @@ def gate_run(
             registered and is to be promoted.
         SegbatchError: another has become champion meanwhile.
     """
-    name = parse_model_name(run.record.model)
+    name = _registered_as(run, registry, model)
     if promoting and name is None:
         raise InputError(
             f"{run.label} predicted with {run.record.bundle}, which is not registered, so it cannot become champion. "
@@ -99,6 +99,8 @@ def gate_run(
         )
     folder = _model_folder(run, registry, name, model)
     scores = read_scores(run)
+    if name is not None:
+        scores = scores.model_copy(update={"model": str(name)})
     if name is not None and folder.name == name.model:
         keep_scores(folder, name.version, scores)
     champion, known = _champion(folder, scores, name, against)
@@ -121,6 +123,16 @@ def gate_run(
         promote(folder, name.version, over=champion, reason=f"gate: {result.decision.verdict}")
         promoted = True
     return Judged(result, page, promoted)
+
+
+def _registered_as(run: Run, registry: Registry, model: str) -> ModelName | None:
+    """Return the version that a run predicted with: by the name it was told, or by the bundle, registered later."""
+    told = parse_model_name(run.record.model)
+    if told is not None or not model:
+        return told
+    known = versions(registry.model(model))
+    digest = run.record.digests["bundle"]
+    return next((ModelName(model, info.version) for info in reversed(known) if info.digest == digest), None)
 
 
 def _model_folder(run: Run, registry: Registry, name: ModelName | None, model: str) -> ModelFolder:

@@ -10,9 +10,10 @@ from segbatch.errors import Exit
 from segbatch.runs.pipelines import Event, Pipeline, StageRecord
 from segbatch.runs.status import RunState, RunStatus
 
-StageState = Literal["waiting", "skipped", "refused", RunState]
+StageState = Literal["waiting", "skipped", "unneeded", "refused", RunState]
 BAD = ("refused", "failed", "killed", "interrupted", "cancelled", "unknown")
 """States in which a stage holds up those that need it."""
+SATISFIED = ("done", "unneeded")
 MOVING = ("queued", "running")
 
 
@@ -36,7 +37,7 @@ class StageStatus:
         """Its exit code, once it is over."""
         if self.run is not None:
             return self.run.code
-        return {"refused": int(Exit.BAD_INPUT), "skipped": int(Exit.OK)}.get(self.state)
+        return int(Exit.BAD_INPUT) if self.state == "refused" else None
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class PipelineStatus:
         return [
             stage
             for stage in self.stages
-            if stage.state in ("waiting", "pending") and all(states[need] == "done" for need in stage.needs)
+            if stage.state in ("waiting", "pending") and all(states[need] in SATISFIED for need in stage.needs)
         ]
 
     def as_dict(self) -> dict[str, Any]:
@@ -122,15 +123,15 @@ def _stage(
     own = next((event for event in reversed(events) if event.stage == record.name), None)
     if own is not None and own.kind == "refused":
         return replace(stage, state="refused", why=own.why)
-    if own is not None and own.kind == "nothing":
-        return replace(stage, state="skipped", why=own.why)
+    if own is not None and own.kind in ("nothing", "unneeded"):
+        return replace(stage, state="skipped" if own.kind == "nothing" else "unneeded", why=own.why)
     needs = [before[need] for need in record.needs]
     stuck = next((need for need in needs if need.state in ("skipped", *BAD)), None)
     if stuck is not None:
         cause = before[stuck.blame or stuck.name]
         state: StageState = "skipped" if cause.state == "skipped" else "cancelled"
         return replace(stage, state=state, why=f"needs {cause.name}, which {_told(cause.state)}", blame=cause.name)
-    waits = [need.name for need in needs if need.state != "done"]
+    waits = [need.name for need in needs if need.state not in SATISFIED]
     return replace(stage, why=f"waits for {', '.join(waits)}" if waits else "")
 
 
@@ -146,7 +147,7 @@ def _state(status: PipelineStatus, cancelled: bool, driven: bool) -> tuple[RunSt
         return ("running" if "running" in states else "queued"), None
     if status.ready() and driven and not cancelled:
         return "queued", None
-    if all(state in ("done", "skipped") for state in states):
+    if all(state in ("skipped", *SATISFIED) for state in states):
         codes = [stage.code or 0 for stage in status.stages]
         return "done", max(codes, default=0)
     if cancelled:

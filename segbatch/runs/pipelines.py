@@ -24,10 +24,10 @@ from segbatch.runs.plan import Plan, code_digest, create_run, make_plan, point_l
 from segbatch.runs.run import SCHEMA_VERSION, Run, open_run
 from segbatch.spec.job import KINDS, Job, to_plain
 from segbatch.spec.pipeline_load import LoadedPipeline, stage_folder
-from segbatch.spec.section import Section
+from segbatch.spec.section import FileName, Section
 from segbatch.spec.yaml_source import dump_yaml
 
-EventKind = Literal["refused", "nothing", "cancelled", "reopened"]
+EventKind = Literal["refused", "nothing", "unneeded", "cancelled", "reopened"]
 
 
 class StageRecord(Section):
@@ -36,6 +36,8 @@ class StageRecord(Section):
     name: str
     kind: str
     needs: tuple[str, ...] = ()
+    scores_champion_of: str = ""
+    """The gate stage for which the champion predicts the holdout; empty for other stages."""
 
 
 class PipelineRecord(Section):
@@ -54,6 +56,8 @@ class PipelineRecord(Section):
     """SHA-256 of the jobs and the code."""
     versions: dict[str, str]
     site: dict[str, Any] = {}
+    registry: FileName
+    """Folder of the registered models."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,7 @@ class Pipeline:
 
 
 def create_pipeline(
-    loaded: LoadedPipeline, folder: Path, site: dict[str, Any], *, now: datetime | None = None
+    loaded: LoadedPipeline, folder: Path, site: dict[str, Any], registry: Path, *, now: datetime | None = None
 ) -> Pipeline:
     """Write the folder of a pipeline's run; `pipeline.json` comes last and makes it one.
 
@@ -145,6 +149,7 @@ def create_pipeline(
         loaded: the pipeline, loaded for this folder.
         folder: `<all runs>/<name>/<id>`, which is not there yet.
         site: what is true of the cluster.
+        registry: folder of the registered models.
         now: the time; by default that of the clock.
     """
     created = now or datetime.now(UTC)
@@ -163,10 +168,14 @@ def create_pipeline(
         name=folder.parent.name,
         created=created.isoformat(timespec="seconds"),
         job_file=str(loaded.path),
-        stages=tuple(StageRecord(name=one.name, kind=one.job.kind, needs=one.needs) for one in loaded.stages),
+        stages=tuple(
+            StageRecord(name=one.name, kind=one.job.kind, needs=one.needs, scores_champion_of=one.scores_champion_of)
+            for one in loaded.stages
+        ),
         digests={"job": digest(text), "code": code_digest()},
         versions={"segbatch": segbatch.__version__, "python": platform.python_version()},
         site=site,
+        registry=str(registry),
     )
     write_json(_record(paths.folder), record.model_dump(mode="json"))
     point_latest(folder.parent, folder.name)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from segbatch.spec.data import Side
 from segbatch.spec.model_name import is_model_name, parse_model_name
-from segbatch.spec.section import Conflict, Expected, FileName, Section
+from segbatch.spec.section import Conflict, Expected, FileName, KeyPath, Section
 
 Count = Annotated[int, Field(ge=1)]
 Limit = Annotated[
@@ -32,12 +32,17 @@ class TrainedModel(Section):
 
     def conflicts(self) -> Iterator[Conflict]:
         """What looks like a registered model's name and is none."""
-        if is_model_name(self.bundle) and parse_model_name(self.bundle) is None:
-            message = (
-                f"expected a registered model such as forest@champion or forest@2026-11-20, received {self.bundle!r}; "
-                "before a folder whose name has an @ goes ./"
-            )
-            yield Conflict(("bundle",), message)
+        yield from wrong_model_name(("bundle",), self.bundle)
+
+
+def wrong_model_name(key: KeyPath, text: str) -> Iterator[Conflict]:
+    """Yield a conflict where a text looks like a registered model's name and is none."""
+    if is_model_name(text) and parse_model_name(text) is None:
+        message = (
+            f"expected a registered model such as forest@champion or forest@2026-11-20, received {text!r}; "
+            "before a folder whose name has an @ goes ./"
+        )
+        yield Conflict(key, message)
 
 
 class Predict(Section):

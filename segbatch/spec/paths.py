@@ -18,6 +18,9 @@ FROM_FILE: frozenset[KeyPath] = frozenset(
         ("output", "registry"),
         ("model", "bundle"),
         ("model", "weights"),
+        ("train", "start_from"),
+        ("challenger",),
+        ("champion",),
         ("container", "image"),
     }
 )
@@ -87,7 +90,7 @@ def at_home(text: str, environ: Mapping[str, str]) -> str:
 
 def _is_name(path: KeyPath, text: str) -> bool:
     """Whether the text names something that is no file: weights, a registered model, an image elsewhere, a command."""
-    if path[-1] == "bundle":
+    if path[-1] in ("bundle", "start_from"):
         return is_model_name(text)
     if path[-1] == "weights":
         return text == WEIGHTS_BY_NAME

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from segbatch.spec.document import Document
 from segbatch.spec.environment import expand
-from segbatch.spec.job import Job
+from segbatch.spec.gate_job import GateJob
+from segbatch.spec.inference import TrainedModel
+from segbatch.spec.job import Job, PredictJob
 from segbatch.spec.load import JobFile, LoadedJob, load_stage, name_from
+from segbatch.spec.model_name import CHAMPION
 from segbatch.spec.overrides import apply_set
 from segbatch.spec.paths import resolve_paths
 from segbatch.spec.pipeline import PRODUCTS, PipelineJob, in_a_circle, in_order
@@ -30,6 +33,8 @@ class LoadedStage:
     job: Job
     needs: tuple[str, ...]
     """Said and implied by what the job takes from others."""
+    scores_champion_of: str = ""
+    """The gate stage for which it lets the champion predict the holdout; empty for stages of the file."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,8 @@ def load_pipeline(
         raise JobFileError(problems)
     made = {f"{name}.{what}": str(where) for name in names for what, where in products(folder, name)}
     loaded = _load_stages(written, path.absolute(), made, environ)
-    return LoadedPipeline(checked.value, _ordered(checked.value, loaded), path.absolute())
+    ordered = _ordered(checked.value, loaded)
+    return LoadedPipeline(checked.value, tuple(_with_champions(ordered, folder)), path.absolute())
 
 
 def products(folder: Path, stage: str) -> Iterator[tuple[str, Path]]:
@@ -167,3 +173,26 @@ def _ordered(job: PipelineJob, loaded: Mapping[str, LoadedJob]) -> tuple[LoadedS
         origin = next(stage.references[0].origin for name, stage in loaded.items() if stage.references)
         raise JobFileError([Problem(origin, f"stages need each other in a circle: {' -> '.join(circle)}")])
     return tuple(LoadedStage(name, loaded[name].job, needs[name]) for name in in_order(needs))
+
+
+def _with_champions(stages: Sequence[LoadedStage], folder: Path) -> Iterator[LoadedStage]:
+    """Put before each gate a stage in which the champion predicts what the challenger predicted."""
+    for stage in stages:
+        job = stage.job
+        rival = None
+        if isinstance(job, GateJob) and job.champion is None:
+            rival = next((one for one in stages if str(stage_folder(folder, one.name)) == job.challenger), None)
+        if rival is None or not isinstance(rival.job, PredictJob) or not isinstance(job, GateJob):
+            yield stage
+            continue
+        name = f"{stage.name}-champion"
+        champion = {"model": TrainedModel(bundle=f"{job.model}@{CHAMPION}"), "labels": None}
+        output = rival.job.output.model_copy(update={"registry": job.output.registry})
+        yield LoadedStage(
+            name,
+            rival.job.model_copy(update=champion | {"name": f"{rival.job.name[:90]}-champion", "output": output}),
+            (rival.name,),
+            scores_champion_of=stage.name,
+        )
+        compared = job.model_copy(update={"champion": str(stage_folder(folder, name))})
+        yield LoadedStage(stage.name, compared, (*stage.needs, name))
