@@ -21,7 +21,7 @@ PlainName = Annotated[
 
 
 class GateJob(Common):
-    """Register a new model, compare it with the champion on one holdout, and let the better one be champion."""
+    """Compare a new model with the champion on one holdout, and promote the better."""
 
     kind: Literal["gate"]
     """What the job does."""

@@ -232,13 +232,13 @@ class TestLabels:
 class TestKind:
     def test_missing(self) -> None:
         assert problems("data: {images: i, masks: m}\nlabels: forest\ntrain: {epochs: 0}\n") == [
-            "job.yaml:1:1: missing key 'kind'. What the job does: 'train', 'predict' or 'evaluate'.",
+            "job.yaml:1:1: missing key 'kind'. What the job does: 'train', 'predict', 'evaluate' or 'gate'.",
             "job.yaml:3:17: expected a whole number of at least 1, received 0",
         ]
 
     def test_misspelt(self) -> None:
         assert problems("kind: pedict\nmodel: m\npredict: {tasks: 0}\ndata: {images: i}\n") == [
-            "job.yaml:1:7: expected 'train', 'predict' or 'evaluate', received 'pedict'. Did you mean 'predict'?",
+            "job.yaml:1:7: expected 'train', 'predict', 'evaluate' or 'gate', received 'pedict'. Did you mean 'predict'?",
             "job.yaml:3:18: expected a whole number of at least 1, received 0",
         ]
 
