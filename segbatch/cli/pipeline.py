@@ -17,7 +17,7 @@ from segbatch.errors import Exit, InputError, SegbatchError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from segbatch.runs.pipeline_status import PipelineStatus
+    from segbatch.runs.pipeline_status import PipelineStatus, StageStatus
     from segbatch.runs.pipelines import Pipeline
     from segbatch.runs.run import Run
     from segbatch.spec.pipeline_load import LoadedPipeline
@@ -309,6 +309,20 @@ def _print_outcome(status: PipelineStatus) -> None:
     terminal().print(pipeline_view(status))
 
 
+def _decision(stage: StageStatus) -> str:
+    """What a gate decided, in a line; empty for other stages and before."""
+    if stage.kind != "gate" or stage.run is None or stage.state != "done":
+        return ""
+    try:
+        result = json.loads((stage.run.run.paths.report / "gate.json").read_bytes())
+        rules = [rule["words"] for rule in result["decision"]["rules"] if not rule["kept"]]
+    except (OSError, ValueError, KeyError):
+        return ""
+    if result["decision"]["promote"]:
+        return f"{result['challenger']} is the champion"
+    return f"{result['champion']} stays the champion: {'; '.join(rules)}"
+
+
 def pipeline_view(status: PipelineStatus) -> RenderableType:
     """Draw a pipeline: a line a stage."""
     from rich.console import Group
@@ -329,7 +343,7 @@ def pipeline_view(status: PipelineStatus) -> RenderableType:
     for column in ("stage", "kind", "state", "says"):
         table.add_column(column, overflow="fold" if column == "says" else "ellipsis")
     for stage in status.stages:
-        says = stage.why or (figures(stage.run) if stage.run else "")
+        says = stage.why or _decision(stage) or (figures(stage.run) if stage.run else "")
         table.add_row(stage.name, stage.kind, Text(stage.state, colors[stage.state]), Text(says))
     parts.append(table)
     for stage in status.stages:

@@ -17,11 +17,15 @@ import yaml
 from pydantic import ValidationError
 
 import segbatch
-from segbatch.errors import InputError
+from segbatch.errors import InputError, NotNeeded
+from segbatch.runs.champions import standing
 from segbatch.runs.files import append_line, digest, read_lines, write_bytes, write_json
+from segbatch.runs.holdout import holdout_digest, scored_on
 from segbatch.runs.layout import RunPaths
+from segbatch.runs.model_folder import Registry
 from segbatch.runs.plan import Plan, code_digest, create_run, make_plan, point_latest
 from segbatch.runs.run import SCHEMA_VERSION, Run, open_run
+from segbatch.spec.gate_job import GateJob
 from segbatch.spec.job import KINDS, Job, to_plain
 from segbatch.spec.pipeline_load import LoadedPipeline, stage_folder
 from segbatch.spec.section import FileName, Section
@@ -110,9 +114,37 @@ class Pipeline:
         """Work out what a stage does, now that what it needs is there.
 
         Raises:
-            InputError: what it needs is missing or does not fit, or there is nothing to do.
+            InputError: what it needs is missing or does not fit.
+            NothingToDo: it asks for what is new, and nothing is.
+            NotNeeded: the champion's figures on the holdout are known, or there is no champion.
         """
-        return make_plan(self.jobs[name], Path(self.record.job_file), runs_root=self.runs_root, site=self.record.site)
+        record = next(stage for stage in self.record.stages if stage.name == name)
+        if record.scores_champion_of:
+            self._refuse_known_champion(self.jobs[record.scores_champion_of])
+        return make_plan(
+            self.jobs[name],
+            Path(self.record.job_file),
+            runs_root=self.runs_root,
+            site=self.record.site,
+            registry=Path(self.record.registry),
+            earlier=self._earlier(name),
+        )
+
+    def _refuse_known_champion(self, gate: Job) -> None:
+        if not isinstance(gate, GateJob):
+            return
+        model = Registry(Path(self.record.registry)).model(gate.model)
+        champion = standing(model).champion
+        if not champion:
+            raise NotNeeded("there is no champion yet")
+        if scored_on(model, champion, holdout_digest(open_run(Path(gate.challenger)))) is not None:
+            raise NotNeeded(f"{model.name}@{champion} was scored on this holdout before")
+
+    def _earlier(self, stage: str) -> list[Path]:
+        """Runs of a stage in earlier runs of the pipeline, newest first."""
+        folders = [path for path in self.paths.folder.parent.iterdir() if not path.is_symlink()]
+        earlier = sorted((path for path in folders if path.name < self.record.id), reverse=True)
+        return [stage_folder(path, stage) for path in earlier if (stage_folder(path, stage) / "run.json").is_file()]
 
     def create_stage(self, name: str, plan: Plan, image: str) -> Run:
         """Write a stage's run; what an attempt that was cut short left of it goes first."""
