@@ -28,6 +28,7 @@ COMMANDS = {
     "runs": "segbatch.cli.watch:runs",
     "report": "segbatch.cli.report:report",
     "compare": "segbatch.cli.compare:compare",
+    "models": "segbatch.cli.models:models",
 }
 
 

@@ -36,6 +36,14 @@ runs_option = click.option(
     envvar="SEGBATCH_RUNS",
     help="Folder that holds all runs. Default: the job's output.runs, the site's, or ./runs.",
 )
+REGISTRY_VARIABLE = "SEGBATCH_REGISTRY"
+registry_option = click.option(
+    "--registry",
+    "registry_root",
+    type=click.Path(path_type=Path),
+    envvar=REGISTRY_VARIABLE,
+    help="Folder of the registered models. Default: the site's, or `registry` beside the runs.",
+)
 parallel_option = click.option(
     "--parallel",
     type=click.IntRange(1),
@@ -58,6 +66,19 @@ def load_site(site: Path | None, profile: str | None = None) -> Site:
 def runs_folder(explicit: Path | None, site: Site, job_says: str | None = None) -> Path:
     """Folder of all runs: the option, what the job says, what the site says, or ./runs."""
     return explicit or Path(job_says or site.runs or "runs").absolute()
+
+
+def registry_said() -> Path | None:
+    """Folder of the registered models as the environment names it, for commands that have no such option."""
+    said = os.environ.get(REGISTRY_VARIABLE)
+    return Path(said) if said else None
+
+
+def registry_folder(explicit: Path | None, site: Site, runs_root: Path | None, job_says: str | None = None) -> Path:
+    """Folder of the registered models: the option, what the job says, what the site says, or beside the runs."""
+    from segbatch.runs.model_folder import registry_root
+
+    return registry_root(explicit, job_says, site.registry, runs_folder(runs_root, site))
 
 
 def plan_job(job: Path, sets: tuple[str, ...], site_path: Path | None, runs_root: Path | None) -> tuple[Plan, Site]:
@@ -84,7 +105,7 @@ def _plan(loaded: Job, job: Path, site_path: Path | None, runs_root: Path | None
     site = load_site(site_path, loaded.profile)
     root = runs_folder(runs_root, site, loaded.output.runs)
     plain = site.model_dump(mode="json", exclude_defaults=True)
-    return make_plan(loaded, job.absolute(), runs_root=root, site=plain), site
+    return make_plan(loaded, job.absolute(), runs_root=root, site=plain, registry=registry_said()), site
 
 
 def named_run(run: str, runs_root: Path | None, site_path: Path | None = None) -> Run:

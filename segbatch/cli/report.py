@@ -37,6 +37,8 @@ def report(run: str, runs_root: Path | None, site: Path | None, rebuild: bool, a
     """
     opened = named_run(run, runs_root, site)
     code = _rebuild(opened) if rebuild else 0
+    if opened.record.kind == "gate":
+        return _print_gate(opened, as_json) or code
     train = opened.record.kind == "train"
     summary = (opened.paths.training if train else opened.paths.report) / "summary.json"
     if not summary.exists():
@@ -83,6 +85,9 @@ def print_scores(run: Run) -> None:
     if run.record.kind == "train":
         _print_training(run)
         return
+    if run.record.kind == "gate":
+        _print_gate(run, as_json=False)
+        return
     try:
         summary: dict[str, Any] = json.loads((run.paths.report / "summary.json").read_bytes())
     except FileNotFoundError:
@@ -91,6 +96,25 @@ def print_scores(run: Run) -> None:
         click.echo(line)
     click.echo(f"masks   {run.record.predictions_root or run.paths.masks}")
     click.echo(f"report  {run.paths.report / 'index.html'}")
+    if (run.paths.report / "gate.html").exists():
+        click.echo(f"gate    {run.paths.report / 'gate.html'}")
+
+
+def _print_gate(run: Run, as_json: bool) -> int:
+    """Print what a gate decided, and where its page is."""
+    try:
+        result = json.loads((run.paths.report / "gate.json").read_bytes())
+    except FileNotFoundError:
+        return 1
+    if as_json:
+        click.echo(json.dumps(result, indent=2))
+        return 0
+    click.echo(f"gate    {result['challenger']} against {result['champion'] or 'no champion'}")
+    for rule in result["decision"]["rules"]:
+        click.echo(f"        {'yes' if rule['kept'] else 'no '} {rule['words']}")
+    click.echo(f"        {'the challenger is the champion' if result['decision']['promote'] else 'the champion stays'}")
+    click.echo(f"report  {run.paths.report / 'index.html'}")
+    return 0
 
 
 def _lines(summary: dict[str, Any]) -> Iterator[str]:

@@ -56,11 +56,17 @@ def resume(
     segbatch resume demo-predict --wait
     segbatch resume demo-predict --tasks 8 --parallel 2
     """
+    from segbatch.cli.pipeline import named_pipeline, resume_pipeline
     from segbatch.cluster.backend import backend_of, slurm_scheduler
     from segbatch.cluster.containers.check import check_run
     from segbatch.runs.outputs import unfinished
     from segbatch.runs.status import run_status
 
+    pipeline = named_pipeline(run, runs_root, site)
+    if pipeline is not None:
+        if tasks is not None:
+            raise click.UsageError("--tasks is for a single run; name that of one stage")
+        return resume_pipeline(pipeline, site, backend=backend, parallel=parallel, wait=wait, force=force)
     opened = named_run(run, runs_root, site)
     found_site = load_site(site, opened.job.profile)
     where = backend_of(opened, backend, found_site)
@@ -134,10 +140,14 @@ def cancel(run: str, runs_root: Path | None, site: Path | None, now: bool) -> in
     \b
     segbatch cancel demo-predict
     """
+    from segbatch.cli.pipeline import cancel_pipeline, named_pipeline
     from segbatch.cluster.backend import slurm_scheduler
     from segbatch.cluster.local import LocalScheduler
     from segbatch.cluster.scheduler import Scheduler
 
+    pipeline = named_pipeline(run, runs_root, site)
+    if pipeline is not None:
+        return cancel_pipeline(pipeline, site, now=now)
     opened = named_run(run, runs_root, site)
     scheduler: Scheduler = LocalScheduler()
     if _on_slurm(opened):

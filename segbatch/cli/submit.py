@@ -59,8 +59,14 @@ def submit(
     segbatch submit jobs/demo-predict.yaml --set predict.tasks=4 --parallel 2
     segbatch submit jobs/demo-predict.yaml --backend slurm --after demo-train
     """
+    from segbatch.cli.pipeline import is_pipeline_file, submit_pipeline
     from segbatch.cluster.backend import choose_backend
 
+    if is_pipeline_file(job):
+        _no_options_of_runs(hold, after)
+        return submit_pipeline(
+            job, sets, site, runs_root, backend=backend, parallel=parallel, wait=wait, dry_run=dry_run
+        )
     planned, found_site = plan_job(job, sets, site, runs_root)
     chosen = choose_backend(backend, found_site)
     if chosen == "local" and (hold or after):
@@ -75,6 +81,11 @@ def submit(
         return _submit_to_slurm(planned, found_site, _dependency(after, runs_root, found_site, site), hold, wait)
     run = _create(planned, found_site, chosen)
     return start_here(run, found_site, parallel=parallel, wait=wait)
+
+
+def _no_options_of_runs(hold: bool, after: str | None) -> None:
+    if hold or after:
+        raise click.UsageError(f"{'--hold' if hold else '--after'} is for a single job; this file is a pipeline")
 
 
 def _create(planned: Plan, site: Site, backend: str) -> Run:

@@ -55,6 +55,13 @@ def site_of(run: Run) -> Site:
     return Site.model_validate(run.record.site)
 
 
+def at_once(run: Run, parallel: int | None, site: Site) -> int:
+    """Tasks at once: as asked, as the site says, or as many as have processors of their own; on GPUs one by one."""
+    resources = run.job.resources
+    room = 1 if resources.gpus else (os.cpu_count() or 1) // resources.cpus
+    return parallel or site.parallel or max(room, 1)
+
+
 @dataclass
 class LocalRunner:
     """Runs a run's tasks as processes, at most `parallel` at once, then its finishing task.

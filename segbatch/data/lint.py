@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -23,12 +23,29 @@ from segbatch.runs.splits import assign, hash_fraction
 from segbatch.runs.tiles import Tile
 from segbatch.spec.bundle import BundleInfo, read_info
 from segbatch.spec.data import PARTS, Split
+from segbatch.spec.gate_job import GateJob
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob
 
-__all__ = ["Finding", "lint"]
+__all__ = ["Finding", "lint", "lint_content"]
 
 Progress = Callable[[int, int], None]
 _AT_ONCE = 256
+
+
+def lint_content(job: Job, names: Container[str]) -> list[Finding]:
+    """Read all files of some of a train job's tiles, and check what is in them.
+
+    Args:
+        job: the job, with an absolute `data.root`.
+        names: of the tiles.
+
+    Returns:
+        Findings, errors first.
+    """
+    listing = list_tiles(job.data, need_masks=True)
+    tiles = [tile for tile in listing.tiles if tile.name in names]
+    found = _content(job, None, listing, tiles, lambda done, total: None)
+    return sorted(found, key=lambda finding: finding.severity != "error")
 
 
 def lint(job: Job, *, full: bool, sample: int, progress: Progress = lambda done, total: None) -> list[Finding]:
@@ -235,7 +252,7 @@ def _wanted(job: Job, info: BundleInfo | None) -> Wanted:
 
 def _mask_checks(job: Job, info: BundleInfo | None) -> tuple[MaskChecks | None, MaskChecks | None]:
     """Checks of ground truth and of predictions, for those that the job has."""
-    labels = info.labels if info is not None else job.labels
+    labels = info.labels if info is not None else None if isinstance(job, GateJob) else job.labels
     if labels is None or job.data.masks is None:
         return None, None
     masks = MaskChecks(labels, labels.raw_to_index(), "mask")

@@ -157,6 +157,7 @@ def _provenance(run: Run) -> dict[str, Any]:
         "truth": record.masks_root,
         "masks": record.predictions_root or str(run.paths.masks),
         "model": record.bundle,
+        "registered as": record.model,
         "versions": record.versions,
         "digests": record.digests,
     }

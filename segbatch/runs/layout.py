@@ -76,6 +76,11 @@ class RunPaths:
         return self.folder / "split.csv"
 
     @property
+    def news(self) -> Path:
+        """Names of the tiles that are new since the last training, one JSON string a line; only where asked for."""
+        return self.folder / "new.jsonl"
+
+    @property
     def cuts(self) -> Path:
         """How what was missing was cut into new tasks, one JSON line each time."""
         return self.folder / "cuts.jsonl"

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from segbatch.spec.augmentation import unfit
 from segbatch.spec.course_conflicts import course_conflicts
 from segbatch.spec.data import Data
+from segbatch.spec.gate_job import GateJob
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob
 from segbatch.spec.loss_conflicts import counted, loss_conflicts
 from segbatch.spec.passthrough import option_conflicts
@@ -24,6 +25,9 @@ def combinations(job: Job) -> Iterator[Conflict]:
 
     Paths are relative to the job. Nothing is read from disk.
     """
+    if isinstance(job, GateJob):
+        yield from option_conflicts(job.slurm)
+        return
     yield from _folders_given(job)
     yield from _folders_apart(job)
     yield from _columns(job.data)
@@ -56,6 +60,9 @@ def _folders_given(job: Job) -> Iterator[Conflict]:
     if data.labelled is not None and not isinstance(job, TrainJob):
         message = f"'data.labelled' belongs to kind: train; this job is kind: {job.kind}"
         yield Conflict(("data", "labelled"), message)
+    if data.new_since is not None and not isinstance(job, TrainJob):
+        message = f"'data.new_since' belongs to kind: train; this job is kind: {job.kind}"
+        yield Conflict(("data", "new_since"), message)
     if data.masks is None and not isinstance(job, PredictJob):
         article = "an" if isinstance(job, EvaluateJob) else "a"
         message = f"{article} {job.kind} job needs `data.masks`, the folder of the ground truth"

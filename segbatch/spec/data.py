@@ -169,6 +169,9 @@ class Data(Section):
     """How tiles are divided into train, val and test."""
     part: Part | None = None
     """In predict and evaluate jobs: only this part of the split."""
+    new_since: Literal["last"] | None = None
+    """In train jobs that run again and again: tiles that the last training of this job had not are checked, every one,
+    and where there are none there is nothing to do. It trains on all, old and new."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Only this many tiles (of each part, when training), chosen by hash of their names: for a quick trial."""
     bands: Bands = 3

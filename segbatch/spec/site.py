@@ -26,6 +26,7 @@ _OPTIONS = ("account", "partition", "finish_partition", "qos", "constraint", "re
 _PROFILES: KeyPath = ("profiles",)
 _FILES: tuple[KeyPath, ...] = (
     ("runs",),
+    ("registry",),
     ("python",),
     ("container", "image"),
     *(("templates", name) for name in ("train", "predict", "finish")),
@@ -87,6 +88,8 @@ class SiteSettings(Section):
     """Tasks at once on this machine. Defaults to 1."""
     runs: FileName | None = None
     """Folder that holds all runs of jobs that name none, relative to the site file."""
+    registry: FileName | None = None
+    """Folder of the registered models, relative to the site file. Defaults to `registry` beside the runs."""
     account: Text | None = None
     """Account that is charged (`--account`)."""
     partition: Text | None = None

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from segbatch.data.pairs import Pair, pair_of
-from segbatch.errors import Exit, InputError
+from segbatch.errors import Exit, InputError, SegbatchError
+from segbatch.runs.bundles import bundle_digest
 from segbatch.runs.forcing import forced, settle
 from segbatch.runs.run import Run
 from segbatch.runs.splits import read_split
 from segbatch.runs.tiles import Tile, read_tiles
 from segbatch.spec.job import TrainJob
+from segbatch.training.news import check_news
 from segbatch.training.peers import Peers
 from segbatch.training.worker import train
 
@@ -40,6 +43,8 @@ def train_task(run: Run, task: int, peers: Peers | None, stop: Callable[[], bool
     for tile in read_tiles(run.paths.tiles):
         parts[split[tile.name][1]].append(tile)
     run.paths.training.mkdir(parents=True, exist_ok=True)
+    if peers is None or peers.chief:
+        check_news(run, log)
     train(
         job,
         [_pair(run, tile) for tile in parts["train"]],
@@ -50,6 +55,7 @@ def train_task(run: Run, task: int, peers: Peers | None, stop: Callable[[], bool
         progress_path=run.paths.task(task).progress,
         stop=stop,
         provenance=_provenance(run),
+        start=_start(run),
         force=forced(run),
         peers=peers,
         log=log,
@@ -64,6 +70,19 @@ def _pair(run: Run, tile: Tile) -> Pair:
     return pair_of(tile, record.images_root, record.masks_root, record.labelled_root)
 
 
+def _start(run: Run) -> Path | None:
+    if not run.record.start_bundle:
+        return None
+    bundle = Path(run.record.start_bundle)
+    if bundle_digest(bundle) != run.record.digests["start"]:
+        raise SegbatchError(
+            f"{bundle}: the model that training starts from has changed since the run was submitted. "
+            "Submit a new run, or put the old model back."
+        )
+    return bundle
+
+
 def _provenance(run: Run) -> dict[str, Any]:
     record = run.record
-    return {"run": run.label, "created": record.created, "digests": record.digests, "versions": record.versions}
+    origin = {"run": run.label, "created": record.created, "digests": record.digests, "versions": record.versions}
+    return origin | ({"start_from": record.start_from or record.start_bundle} if record.start_bundle else {})

@@ -207,7 +207,7 @@ def test_typos_and_combinations_are_reported_in_one_go(tmp_path: Path) -> None:
         "  batch_size: 0\n"
     )
     assert problems_at(tmp_path, text) == [
-        "1:1: missing key 'model'. The model: a bundle folder, or a Keras file.",
+        "1:1: missing key 'model'. The model: a bundle folder, a registered model, or a Keras file.",
         "3:3: unknown key 'imagse' under 'data'. Did you mean 'images'?",
         "4:3: `part: val` needs a `data.split` that says what is in it",
         "5:14: expected a whole number from 1 to 65536, received 'x'",
