@@ -108,7 +108,7 @@ def test_a_job_may_name_the_champion(here: Path) -> None:
     assert "forest has no version 'v2'. Versions: v1." in refused("check", str(predict_job(here, "forest@v2")))
     assert "no model 'forst'" in refused("plan", str(predict_job(here, "forst@champion")))
     message = refused("check", "--no-data", str(predict_job(here, "forest@the champion")))
-    assert "predict.yaml:5:8: expected a registered model such as forest@champion" in message
+    assert "predict.yaml:5:1: expected a registered model such as forest@champion" in message
 
 
 def test_where_the_registry_lies(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
