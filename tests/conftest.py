@@ -72,6 +72,6 @@ def shared_data() -> Path:
 @pytest.fixture(autouse=True)
 def _no_site(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep the tester's own site file and runs folder out of the tests."""
-    for name in ("SEGBATCH_SITE", "SEGBATCH_RUNS"):
+    for name in ("SEGBATCH_SITE", "SEGBATCH_RUNS", "SEGBATCH_REGISTRY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp() / "home"))
