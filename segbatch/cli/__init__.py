@@ -24,6 +24,7 @@ COMMANDS = {
     "requeue": "segbatch.cli.resume:requeue",
     "cancel": "segbatch.cli.resume:cancel",
     "status": "segbatch.cli.watch:status",
+    "schedule": "segbatch.cli.schedule:schedule",
     "logs": "segbatch.cli.logs:logs",
     "runs": "segbatch.cli.watch:runs",
     "report": "segbatch.cli.report:report",

@@ -15,6 +15,7 @@ from segbatch.spec.loss import Loss
 from segbatch.spec.network import Model
 from segbatch.spec.optimizer import Optimizer
 from segbatch.spec.resources import Container, FinishResources, Output, Resources, Retries
+from segbatch.spec.schedule import Schedule
 from segbatch.spec.section import Expected, Section
 
 
@@ -48,6 +49,8 @@ class Common(Section):
     """Where results go."""
     report: Report = Report()
     """What the report shows."""
+    schedule: Schedule | None = None
+    """When it starts by itself, once `segbatch schedule add` was said."""
     profile: str | None = None
     """Part of the site file that this job uses."""
     slurm: dict[str, str | int | bool] = {}

@@ -17,6 +17,7 @@ from segbatch.spec.passthrough import option_conflicts, wrong_text
 from segbatch.spec.paths import resolve_paths
 from segbatch.spec.problems import JobFileError, Problem, did_you_mean, shown
 from segbatch.spec.resources import VARIABLE, Container
+from segbatch.spec.schedule import SiteCron
 from segbatch.spec.section import Conflict, FileName, KeyPath, Section
 from segbatch.spec.validate import Checked, Validator
 from segbatch.spec.yaml_source import read_yaml
@@ -30,8 +31,8 @@ _FILES: tuple[KeyPath, ...] = (
     ("container", "image"),
     *(("templates", name) for name in ("train", "predict", "finish")),
 )
-_SHELL = ("scratch", "prolog")
-"""Keys whose text a shell on the node expands."""
+_SHELL = (("scratch",), ("prolog",), ("cron", "profile"))
+"""Keys whose text a shell expands."""
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -125,6 +126,8 @@ class SiteSettings(Section):
     """The image that tasks run in, for jobs that name none."""
     environment: dict[str, str] = {}
     """Environment variables of tasks."""
+    cron: SiteCron = SiteCron()
+    """How `segbatch schedule` starts jobs."""
     min_poll_seconds: Annotated[float, Field(gt=0)] = 30.0
     """Shortest time between two questions to the scheduler."""
     slurm: dict[str, str | int | bool] = {}
@@ -232,7 +235,7 @@ def load_site(path: Path | str | None, profile: str | None = None, environ: Mapp
 
 def _for_the_shell(path: KeyPath) -> bool:
     inner = path[2:] if path[0] == "profiles" else path
-    return bool(inner) and inner[0] in _SHELL
+    return any(inner[: len(key)] == key for key in _SHELL)
 
 
 def _unknown_profile(document: Document, profile: str, known: Sequence[str]) -> Problem:
