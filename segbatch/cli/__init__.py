@@ -25,6 +25,7 @@ COMMANDS = {
     "cancel": "segbatch.cli.resume:cancel",
     "status": "segbatch.cli.watch:status",
     "schedule": "segbatch.cli.schedule:schedule",
+    "notify": "segbatch.cli.notify:notify",
     "logs": "segbatch.cli.logs:logs",
     "runs": "segbatch.cli.watch:runs",
     "report": "segbatch.cli.report:report",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,13 +13,14 @@ import click
 from segbatch.cli.options import plan_job
 from segbatch.cli.schedule_options import home_option, name_argument, open_schedule
 from segbatch.cli.submit import begin
-from segbatch.errors import Exit
+from segbatch.errors import Exit, SegbatchError
 
 if TYPE_CHECKING:
     from segbatch.cluster.cron.firing import Firing
     from segbatch.cluster.cron.store import Fire, ScheduleRecord, StoredSchedule
     from segbatch.runs.plan import Plan
     from segbatch.runs.run import Run
+    from segbatch.spec.notify import Notices
     from segbatch.spec.site import Site
 
 
@@ -102,7 +104,25 @@ def _report(stored: StoredSchedule, result: Fire) -> int:
     if result.event == "started":
         return Exit.OK
     _say(f"{result.event}: {result.why}")
+    if result.event == "failed" and not result.by_hand:
+        _tell(stored, result)
     return Exit.FAILED if result.event == "failed" else Exit.OK
+
+
+def _tell(stored: StoredSchedule, result: Fire) -> None:
+    """Tell of a start that failed in the night; there is no run that could."""
+    from segbatch.cluster.notify.summary import not_started
+    from segbatch.cluster.notify.tell import tell_all
+    from segbatch.spec.load import load_job
+
+    record = stored.record
+    notices: Notices = ()
+    # The job or the site may be what is wrong.
+    with suppress(SegbatchError):
+        notices = _site(record).notify
+        notices = load_job(Path(record.job), record.sets).job.notify or notices
+    for told in tell_all(notices, not_started(stored.name, record.job, result.why, stored.log)):
+        _say(str(told))
 
 
 def _say(words: str, *, to_log: bool = False) -> None:

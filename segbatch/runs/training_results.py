@@ -15,7 +15,8 @@ from segbatch.spec.job import TrainJob
 
 FIGURES = ("loss", "accuracy", "iou", "dice")
 NOT_COMPARED = frozenset(
-    ("kind", "name", "resources", "finish", "retries", "container", "output", "report", "profile", "slurm", "schedule")
+    {"kind", "name", "resources", "finish", "retries", "container", "output", "report", "profile", "slurm"}
+    | {"schedule", "notify", "keep"}
 )
 """Sections of a job that do not change what is learned."""
 

@@ -13,6 +13,7 @@ from segbatch.spec.inference import Predict, Report, TrainedModel
 from segbatch.spec.labels import Labels
 from segbatch.spec.loss import Loss
 from segbatch.spec.network import Model
+from segbatch.spec.notify import Notices
 from segbatch.spec.optimizer import Optimizer
 from segbatch.spec.resources import Container, FinishResources, Output, Resources, Retries
 from segbatch.spec.schedule import Schedule
@@ -51,6 +52,8 @@ class Common(Section):
     """What the report shows."""
     schedule: Schedule | None = None
     """When it starts by itself, once `segbatch schedule add` was said."""
+    notify: Notices = ()
+    """Who is told when a run ends. Defaults to those of the site."""
     profile: str | None = None
     """Part of the site file that this job uses."""
     slurm: dict[str, str | int | bool] = {}

@@ -13,6 +13,7 @@ from pydantic import Field
 from segbatch.errors import InputError
 from segbatch.spec.document import Document, merged
 from segbatch.spec.environment import expand
+from segbatch.spec.notify import Notices, notices_conflicts
 from segbatch.spec.passthrough import option_conflicts, wrong_text
 from segbatch.spec.paths import resolve_paths
 from segbatch.spec.problems import JobFileError, Problem, did_you_mean, shown
@@ -128,6 +129,8 @@ class SiteSettings(Section):
     """Environment variables of tasks."""
     cron: SiteCron = SiteCron()
     """How `segbatch schedule` starts jobs."""
+    notify: Notices = ()
+    """Who is told when a run ends, for jobs that name nobody."""
     min_poll_seconds: Annotated[float, Field(gt=0)] = 30.0
     """Shortest time between two questions to the scheduler."""
     slurm: dict[str, str | int | bool] = {}
@@ -155,6 +158,7 @@ class SiteSettings(Section):
             if message := wrong_text(name):
                 yield Conflict(("gpu_types", kind), message)
         yield from option_conflicts(self.slurm)
+        yield from notices_conflicts(self.notify)
         for key in _OPTIONS:
             if key in self.slurm:
                 yield Conflict(("slurm", key), f"say --{key} as `{key}`, a key of the site file")

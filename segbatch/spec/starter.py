@@ -27,6 +27,7 @@ _EXAMPLES: Mapping[str, str] = {
     "data.size": "[256, 256]",
     "augment": "[{op: flip_left_right}]",
     "slurm": "{exclude: node7}",
+    "notify": "[{on: failure, mail: ana@example.org}]",
     "schedule": '{cron: "0 2 * * *", zone: Europe/Madrid}',
     "container.binds": '["/data:/data:ro"]',
     "container.env": "[HF_HOME]",
