@@ -30,6 +30,7 @@ COMMANDS = {
     "runs": "segbatch.cli.watch:runs",
     "report": "segbatch.cli.report:report",
     "compare": "segbatch.cli.compare:compare",
+    "prune": "segbatch.cli.prune:prune",
 }
 
 

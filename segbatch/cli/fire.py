@@ -102,11 +102,37 @@ def _check(record: ScheduleRecord) -> int:
 
 def _report(stored: StoredSchedule, result: Fire) -> int:
     if result.event == "started":
+        if not result.by_hand:
+            _tidy(stored)
         return Exit.OK
     _say(f"{result.event}: {result.why}")
     if result.event == "failed" and not result.by_hand:
         _tell(stored, result)
     return Exit.FAILED if result.event == "failed" else Exit.OK
+
+
+def _tidy(stored: StoredSchedule) -> None:
+    """Remove the job's old runs by its own rule, since nobody watches; the run that was started goes on regardless."""
+    from segbatch.cli.options import load_site, runs_folder
+    from segbatch.cli.prune import lines
+    from segbatch.cluster.cron.store import stored as all_schedules
+    from segbatch.cluster.prune import prune, used_by_schedules
+    from segbatch.spec.load import load_job
+
+    record = stored.record
+    try:
+        job = load_job(Path(record.job), record.sets).job
+        site = load_site(Path(record.site) if record.site is not None else None, job.profile)
+        if not (job.keep or site.keep):
+            return
+        root = runs_folder(Path(record.runs) if record.runs is not None else None, site, job.output.runs)
+        schedules = list(all_schedules(stored.folder.parent))
+        done = prune(root, site, job=job.name, keep=job.keep, protect=[lambda: used_by_schedules(schedules)])
+    except (SegbatchError, OSError) as error:
+        _say(f"old runs were not removed: {error}")
+        return
+    for line in lines(done, dry=False):
+        _say(line)
 
 
 def _tell(stored: StoredSchedule, result: Fire) -> None:

@@ -10,6 +10,7 @@ from segbatch.spec.augmentation import Augment
 from segbatch.spec.course import Phases, Train
 from segbatch.spec.data import Data
 from segbatch.spec.inference import Predict, Report, TrainedModel
+from segbatch.spec.keep import Keep
 from segbatch.spec.labels import Labels
 from segbatch.spec.loss import Loss
 from segbatch.spec.network import Model
@@ -54,6 +55,8 @@ class Common(Section):
     """When it starts by itself, once `segbatch schedule add` was said."""
     notify: Notices = ()
     """Who is told when a run ends. Defaults to those of the site."""
+    keep: Keep | None = None
+    """What `segbatch prune` leaves of its runs. Defaults to what the site says, else to everything."""
     profile: str | None = None
     """Part of the site file that this job uses."""
     slurm: dict[str, str | int | bool] = {}

@@ -13,6 +13,7 @@ from pydantic import Field
 from segbatch.errors import InputError
 from segbatch.spec.document import Document, merged
 from segbatch.spec.environment import expand
+from segbatch.spec.keep import Keep
 from segbatch.spec.notify import Notices, notices_conflicts
 from segbatch.spec.passthrough import option_conflicts, wrong_text
 from segbatch.spec.paths import resolve_paths
@@ -131,6 +132,8 @@ class SiteSettings(Section):
     """How `segbatch schedule` starts jobs."""
     notify: Notices = ()
     """Who is told when a run ends, for jobs that name nobody."""
+    keep: Keep | None = None
+    """What `segbatch prune` leaves of the runs of jobs that do not say it."""
     min_poll_seconds: Annotated[float, Field(gt=0)] = 30.0
     """Shortest time between two questions to the scheduler."""
     slurm: dict[str, str | int | bool] = {}
