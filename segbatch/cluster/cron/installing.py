@@ -99,7 +99,7 @@ def try_out(record: ScheduleRecord, site: Site, environ: Mapping[str, str] = os.
             done = subprocess.run(
                 ["/bin/sh", str(trial.script), "--check"],
                 env=bare,
-                cwd=environ.get("HOME", "/"),
+                cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
