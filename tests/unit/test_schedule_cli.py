@@ -193,6 +193,15 @@ def test_two_schedules_of_one_name(call: Call, cron: FakeCron, tmp_path: Path) -
     assert add(call, *elsewhere, "--name", "forest-2")[0] == 0
 
 
+def test_adding_again_in_a_folder_with_an_odd_name(call: Call, cron: FakeCron, tmp_path: Path) -> None:
+    odd = ("--home", str(tmp_path / """a 100% "b" it's"""))
+    assert add(call, *odd)[0] == 0
+    assert add(call, *odd)[1].startswith("there already")
+    assert add(call, *odd, cron="5 5 * * *")[1].startswith("added")
+    assert call("remove", "forest", *odd)[0] == 0
+    assert cron.table() == MINE
+
+
 def test_a_table_that_cron_refuses_leaves_no_schedule(call: Call, cron: FakeCron, tmp_path: Path) -> None:
     cron.fill("refuse me\n")
     code, _, err = add(call)

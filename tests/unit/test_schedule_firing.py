@@ -170,6 +170,11 @@ def test_a_start_whose_process_died_is_named_and_not_repeated(nights: Nights) ->
     assert nights.wake(FIRST + DAY) == "started"
 
 
+def test_a_start_with_nothing_to_do_is_no_failure(nights: Nights) -> None:
+    nights.start = lambda after: None  # type: ignore[method-assign, assignment, return-value]
+    assert nights.wake(FIRST) == "skipped there was nothing to do"
+
+
 def test_by_hand_is_no_occurrence(nights: Nights) -> None:
     fire = nights.firing.by_hand(FIRST - timedelta(hours=1))
     assert (fire.event, fire.by_hand) == ("started", True)

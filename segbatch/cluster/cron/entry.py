@@ -77,6 +77,16 @@ def table_lines(entry: Entry, via: Via, now: datetime) -> str:
     return "\n".join([*options, f"{when(entry, now)} {command}"]) + "\n"
 
 
+def script_of(text: str, via: Via) -> str:
+    """Path of the script that an entry of ours starts; empty for what is none of ours."""
+    command = text.rstrip("\n").rpartition("\n")[2].partition(" /bin/sh ")[2]
+    try:
+        words = shlex.split(command.replace(r"\%", "%") if via == "crontab" else command)
+    except ValueError:
+        return ""
+    return words[0] if len(words) == 1 else ""
+
+
 def when(entry: Entry, now: datetime) -> str:
     """The five fields by which cron starts the script.
 

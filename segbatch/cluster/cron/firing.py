@@ -19,8 +19,9 @@ from segbatch.runs.process import process_identity
 from segbatch.runs.run import Run
 from segbatch.spec.site import Site
 
-Start = Callable[[str], Run]
-"""Starts the job; the argument is what its tasks wait for, as sbatch takes it; empty for nothing."""
+Start = Callable[[str], Run | None]
+"""Starts the job; the argument is what its tasks wait for, as sbatch takes it; empty for nothing. Returns None where
+there was nothing to do."""
 
 
 @dataclass(frozen=True)
@@ -89,20 +90,23 @@ class Firing:
             way = make_way(record.schedule.overlap, others, self.site, self.sleep, record.backend)
             if way.skip:
                 self.stored.note(key, "skipped", why=way.skip)
-            elif load(self.stored.folder.parent, self.stored.name).record.paused and not self._by_hand(key):
+            elif load(self.stored.folder.parent, self.stored.name).record.paused and not self._found(key).by_hand:
                 self.stored.note(key, "skipped", why="paused meanwhile")
             else:
                 run = self.start(way.after)
+                if run is None:
+                    self.stored.note(key, "skipped", why="there was nothing to do")
+                    return self._found(key)
                 self.stored.note(key, "started", run=run.label, folder=str(run.paths.folder), after=way.after)
         except SegbatchError as error:
             self.stored.note(key, "failed", why=str(error))
         except BaseException as error:
             self.stored.note(key, "failed", why=f"{type(error).__name__}: {error}")
             raise
-        return next(fire for fire in self.stored.fires() if fire.key == key)
+        return self._found(key)
 
-    def _by_hand(self, key: str) -> bool:
-        return any(fire.by_hand for fire in self.stored.fires() if fire.key == key)
+    def _found(self, key: str) -> Fire:
+        return next(fire for fire in self.stored.fires() if fire.key == key)
 
     def _others(self, key: str, before: list[Fire]) -> Callable[[], list[Fire]]:
         """Give a function that looks up what was taken before this occurrence, whatever its number."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from segbatch.cluster.cron.block import blocks, put, take
-from segbatch.cluster.cron.entry import CARRIED, Entry, script, table_lines
+from segbatch.cluster.cron.entry import CARRIED, Entry, script, script_of, table_lines
 from segbatch.cluster.cron.store import ScheduleRecord, StoredSchedule, save, this_host
 from segbatch.cluster.cron.table import Table
 from segbatch.errors import InputError, SegbatchError
@@ -207,9 +207,8 @@ def _elsewhere(stored: StoredSchedule) -> bool:
 
 def _refuse_stranger(stored: StoredSchedule, table: str) -> None:
     """Refuse to replace the entry of a schedule of the same name that another folder holds."""
-    ours = str(stored.script)
     for block in blocks(table):
-        if block.name == stored.name and ours not in block.text.replace(r"\%", "%"):
+        if block.name == stored.name and script_of(block.text, stored.record.via) != str(stored.script):
             raise SegbatchError(
                 f"the table has an entry {stored.name!r} already, of a schedule in another folder:\n"
                 f"{block.text.rstrip()}\nChoose another name with --name."
