@@ -77,10 +77,43 @@ def submit(
 
         print_plan(planned, found_site, chosen)
         return 0
-    if chosen == "slurm":
-        return _submit_to_slurm(planned, found_site, _dependency(after, runs_root, found_site, site), hold, wait)
-    run = _create(planned, found_site, chosen)
-    return start_here(run, found_site, parallel=parallel, wait=wait)
+    dependency = _dependency(after, runs_root, found_site, site)
+    return begin(planned, found_site, chosen, parallel=parallel, wait=wait, hold=hold, after=dependency)[1]
+
+
+def begin(
+    planned: Plan,
+    site: Site,
+    backend: str,
+    *,
+    parallel: int | None = None,
+    wait: bool = False,
+    hold: bool = False,
+    after: str = "",
+) -> tuple[Run, int]:
+    """Make a run of a plan and start it.
+
+    Args:
+        planned: what to do.
+        site: the cluster.
+        backend: `local` or `slurm`.
+        parallel: tasks at once on this machine.
+        wait: stay until the run ends.
+        hold: on SLURM, the tasks wait until they are released.
+        after: on SLURM, what the tasks wait for, as sbatch takes it.
+
+    Returns:
+        The run, and the exit code of a command that started it.
+    """
+    if backend != "slurm":
+        run = _create(planned, site, backend)
+        return run, start_here(run, site, parallel=parallel, wait=wait)
+    from segbatch.cluster.backend import slurm_scheduler
+
+    scheduler = slurm_scheduler(site)
+    scheduler.check(planned.tasks)
+    run = _create(planned, site, backend)
+    return run, start_on_slurm(run, scheduler, lambda: scheduler.start(run, hold=hold, after=after), wait=wait)
 
 
 def _no_options_of_runs(hold: bool, after: str | None) -> None:
@@ -118,15 +151,6 @@ def _look_for_rasterio(planned: Plan, site: Site, backend: str) -> None:
     if backend == "local":
         raise InputError(f"{message}. Install it there: pip install 'segbatch[worker,geo]'")
     click.echo(f"note: {message}; the Python that runs tasks needs it: pip install 'segbatch[worker,geo]'", err=True)
-
-
-def _submit_to_slurm(planned: Plan, site: Site, after: str, hold: bool, wait: bool) -> int:
-    from segbatch.cluster.backend import slurm_scheduler
-
-    scheduler = slurm_scheduler(site)
-    scheduler.check(planned.tasks)
-    run = _create(planned, site, "slurm")
-    return start_on_slurm(run, scheduler, lambda: scheduler.start(run, hold=hold, after=after), wait=wait)
 
 
 def _dependency(after: str | None, runs_root: Path | None, site: Site, site_path: Path | None) -> str:

@@ -175,7 +175,8 @@ def _backend(run: Run) -> str:
 def _listed(found: list[RunStatus]) -> Table:
     from rich.table import Table
 
-    from segbatch.cli.status_view import COLORS, duration
+    from segbatch.cli.status_view import COLORS
+    from segbatch.runs.words import duration
 
     table = Table(box=None, pad_edge=False)
     # The run's name is what other commands take, so it is never cut short.

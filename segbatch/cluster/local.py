@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from segbatch.cluster.containers.inside import Inside, inside_of_run
+from segbatch.cluster.notify.tell import tell_and_log
 from segbatch.errors import Exit, InputError, SegbatchError
 from segbatch.runs import ledger
 from segbatch.runs.attempts import read_attempts
@@ -94,6 +95,7 @@ class LocalRunner:
             finally:
                 stopped = {"cancelled": True} if code == Exit.INTERRUPTED else {}
                 ledger.record(self.run.paths, token, "ended", code=code, **stopped)
+        tell_and_log(self.run)
         return code
 
     def _execute(self) -> int:

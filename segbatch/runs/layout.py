@@ -128,6 +128,10 @@ class RunPaths:
         """Says that a training goes on although its job was changed; there from `resume --force` until its end."""
         return self.folder / "forced.json"
 
+    def notices(self, end: str) -> Path:
+        """Who was told of one end of the run, one JSON line each; there as soon as somebody begins to tell."""
+        return self.folder / "notices" / f"{end}.jsonl"
+
     @property
     def report(self) -> Path:
         """Folder of the report."""

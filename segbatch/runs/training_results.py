@@ -16,7 +16,8 @@ from segbatch.spec.metrics import column_of, lower_is_better
 
 FIGURES = ("loss", "accuracy", "iou", "dice")
 NOT_COMPARED = frozenset(
-    ("kind", "name", "resources", "finish", "retries", "container", "output", "report", "profile", "slurm")
+    {"kind", "name", "resources", "finish", "retries", "container", "output", "report", "profile", "slurm"}
+    | {"schedule", "notify", "keep"}
 )
 """Sections of a job that do not change what is learned."""
 

@@ -11,6 +11,7 @@ from segbatch.spec.data import Data
 from segbatch.spec.gate_job import GateJob
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob
 from segbatch.spec.loss_conflicts import counted, loss_conflicts
+from segbatch.spec.notify import notices_conflicts
 from segbatch.spec.passthrough import option_conflicts
 from segbatch.spec.registered import unknown_names
 from segbatch.spec.section import Conflict, KeyPath
@@ -42,6 +43,7 @@ def combinations(job: Job) -> Iterator[Conflict]:
         yield from _model_and_labels(job)
         yield from _windows(job)
     yield from option_conflicts(job.slurm)
+    yield from notices_conflicts(job.notify)
 
 
 def _folders_given(job: Job) -> Iterator[Conflict]:

@@ -8,7 +8,10 @@ from pydantic import Field
 
 from segbatch.spec.data import Data
 from segbatch.spec.inference import Report
+from segbatch.spec.keep import Keep
+from segbatch.spec.notify import Notices
 from segbatch.spec.resources import Container, FinishResources, Output, Resources, Retries
+from segbatch.spec.schedule import Schedule
 from segbatch.spec.section import Expected, Section
 
 
@@ -35,6 +38,12 @@ class Common(Section):
     """Where results go."""
     report: Report = Report()
     """What the report shows."""
+    schedule: Schedule | None = None
+    """When it starts by itself, once `segbatch schedule add` was said."""
+    notify: Notices = ()
+    """Who is told when a run ends. Defaults to those of the site."""
+    keep: Keep | None = None
+    """What `segbatch prune` leaves of its runs. Defaults to what the site says, else to everything."""
     profile: str | None = None
     """Part of the site file that this job uses."""
     slurm: dict[str, str | int | bool] = {}

@@ -29,6 +29,9 @@ _EXAMPLES: Mapping[str, str] = {
     "data.size": "[256, 256]",
     "augment": "[{op: flip_left_right}]",
     "slurm": "{exclude: node7}",
+    "notify": "[{on: failure, mail: ana@example.org}]",
+    "keep": "{runs: 14, days: 90}",
+    "schedule": '{cron: "0 2 * * *", zone: Europe/Madrid}',
     "container.binds": '["/data:/data:ro"]',
     "container.env": "[HF_HOME]",
 }

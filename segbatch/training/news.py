@@ -27,8 +27,7 @@ def check_news(run: Run, log: Callable[[str], None]) -> None:
     errors = [finding for finding in found if finding.severity == "error"]
     if errors:
         lines = [
-            f"  {each.kind}: {shown(each.message)}, such as {shown(each.example)}. {shown(each.fix)}"
-            for each in errors
+            f"  {each.kind}: {shown(each.message)}, such as {shown(each.example)}. {shown(each.fix)}" for each in errors
         ]
         raise InputError("\n".join([f"of {len(names)} new tiles some are broken, and nothing was trained:", *lines]))
     for each in found:

@@ -171,6 +171,11 @@ class SlurmScheduler:
             )
         return f"afterok:{finishing[-1]}"
 
+    def ends(self, run: Run) -> str:
+        """Return the dependency on the end of `run`, good or bad, as sbatch takes it; empty when it has ended."""
+        finishing = self.live(run).finishing()
+        return f"afterany:{finishing[-1]}" if finishing else ""
+
     def live(self, run: Run) -> Live:
         """Look up what of a run waits or runs.
 
