@@ -7,10 +7,11 @@ import math
 import platform
 import secrets
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from segbatch.errors import InputError
 from segbatch.runs.bundles import bundle_digest
 from segbatch.runs.files import digest, file_digest, write_bytes, write_json
 from segbatch.runs.layout import RunPaths
-from segbatch.runs.listing import Listing, list_tiles
+from segbatch.runs.listing import Listing, Tick, list_tiles
 from segbatch.runs.run import Run, RunRecord
-from segbatch.runs.splits import Assignment, assign, hash_fraction, write_split
+from segbatch.runs.sorting import mapped, ordered
+from segbatch.runs.splits import Assignment, assign, assigned, hash_fraction, hash_key, write_split
 from segbatch.runs.tiles import Tile, write_tiles
 from segbatch.spec.bundle import read_info
-from segbatch.spec.data import Part
+from segbatch.spec.data import Data, Part
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob, to_plain
 from segbatch.spec.labels import Labels
 from segbatch.spec.yaml_source import dump_yaml
@@ -68,14 +70,30 @@ class Plan:
         return dict(sizes)
 
 
-def make_plan(job: Job, job_file: Path, *, runs_root: Path, site: dict[str, Any] | None = None) -> Plan:
+def make_plan(
+    job: Job,
+    job_file: Path,
+    *,
+    runs_root: Path,
+    site: dict[str, Any] | None = None,
+    tick: Tick = lambda files: None,
+) -> Plan:
     """Work out what submitting `job` would do.
+
+    Memory does not grow with the tiles of predict and evaluate jobs; what does not fit lies in temporary files.
+
+    Args:
+        job: the job.
+        job_file: where it was read from.
+        runs_root: folder that holds all runs.
+        site: the site, as plain values.
+        tick: told now and then how many files were found.
 
     Raises:
         InputError: folders, tables or the bundle are missing or do not fit, or there is nothing to do.
     """
     bundle, labels = _model_of(job)
-    listing = list_tiles(job.data, need_masks=not isinstance(job, PredictJob))
+    listing = list_tiles(job.data, need_masks=not isinstance(job, PredictJob), tick=tick)
     _no_duplicates(listing)
     tiles, split = _chosen(job, listing)
     return Plan(
@@ -85,7 +103,7 @@ def make_plan(job: Job, job_file: Path, *, runs_root: Path, site: dict[str, Any]
         tiles=tiles,
         split=split,
         shard_size=_shard_size(job, len(tiles)),
-        images_root=listing.images_root if job.data.images is not None or job.data.pair.by == "csv" else "",
+        images_root=listing.images_root if _names_images(job.data) else "",
         masks_root=listing.masks_root if job.data.masks is not None else "",
         predictions_root=listing.predictions_root,
         bundle=bundle,
@@ -94,6 +112,10 @@ def make_plan(job: Job, job_file: Path, *, runs_root: Path, site: dict[str, Any]
         left_out=_left_out(job, listing),
         labelled_root=listing.labelled_root,
     )
+
+
+def _names_images(data: Data) -> bool:
+    return data.images is not None or data.image_list is not None or data.pair.by == "csv"
 
 
 def _left_out(job: Job, listing: Listing) -> str:
@@ -141,14 +163,18 @@ def _chosen(job: Job, listing: Listing) -> tuple[Sequence[Tile], Assignment | No
         return used, split
     tiles = listing.tiles
     if job.data.part is not None and job.data.split is not None:
-        parts = assign(listing, job.data.split)
-        tiles = [tile for tile in tiles if tile.name in parts and parts[tile.name][1] == job.data.part]
+        parts = assigned(listing, job.data.split)
+        tiles = _sorted(tile for tile, _, part in parts if part == job.data.part)
         if not tiles:
             raise InputError(f"data.part: no tile falls into the part `{job.data.part}`.")
     if job.data.limit is not None:
-        kept = set(_first_by_hash([tile.name for tile in tiles], job.data.limit))
-        tiles = [tile for tile in tiles if tile.name in kept]
+        by_hash = ordered((hash_key(tile.name, 0), *tile.fields) for tile in tiles)
+        tiles = _sorted(Tile(*row[1:]) for row in islice(by_hash, job.data.limit))
     return tiles, None
+
+
+def _sorted(tiles: Iterable[Tile]) -> Sequence[Tile]:
+    return mapped(ordered(tile.fields for tile in tiles), lambda row: Tile(*row))
 
 
 def _all_train(listing: Listing) -> Assignment:

@@ -17,7 +17,12 @@ from segbatch.spec.data import Split
 
 
 def listing(names: list[str], rows: dict[str, dict[str, str]] | None = None) -> Listing:
-    return Listing([Tile(name, name) for name in sorted(names)], "", "", rows=rows or {})
+    return Listing(
+        [Tile(name, name) for name in sorted(names)],
+        "",
+        "",
+        rows=[rows[name] for name in sorted(names)] if rows else [],
+    )
 
 
 NAMES = st.lists(
