@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from segbatch.cli.bar import counting
+
 if TYPE_CHECKING:
     from segbatch.runs.plan import Plan
     from segbatch.runs.run import Run
@@ -66,7 +68,8 @@ def plan_job(job: Path, sets: tuple[str, ...], site_path: Path | None, runs_root
     site = load_site(site_path, loaded.profile)
     root = runs_folder(runs_root, site, loaded.output.runs)
     plain = site.model_dump(mode="json", exclude_defaults=True)
-    return make_plan(loaded, job.absolute(), runs_root=root, site=plain), site
+    with counting("listing files:") as tick:
+        return make_plan(loaded, job.absolute(), runs_root=root, site=plain, tick=tick), site
 
 
 def named_run(run: str, runs_root: Path | None, site_path: Path | None = None) -> Run:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from segbatch.cli.bar import counting
 from segbatch.cli.options import (
     job_argument,
     named_run,
@@ -82,7 +83,8 @@ def _create(planned: Plan, site: Site, backend: str) -> Run:
     image = check_plan(planned, site, backend)
     if planned.left_out:
         click.echo(f"left out: {planned.left_out}; `segbatch check` shows them", err=True)
-    run = create_run(planned, image=image)
+    with counting("writing tiles:") as tick:
+        run = create_run(planned, image=image, tick=tick)
     click.echo(f"run     {run.label}")
     click.echo(f"folder  {run.paths.folder}")
     return run

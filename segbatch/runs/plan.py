@@ -6,12 +6,12 @@ import hashlib
 import math
 import platform
 import secrets
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,19 @@ from segbatch.errors import InputError
 from segbatch.runs.bundles import bundle_digest
 from segbatch.runs.files import digest, file_digest, write_bytes, write_json
 from segbatch.runs.layout import RunPaths
-from segbatch.runs.listing import Listing, Tick, list_tiles
+from segbatch.runs.listing import TICK_FILES, Listing, Tick, list_tiles
 from segbatch.runs.run import Run, RunRecord
-from segbatch.runs.sorting import mapped, ordered
-from segbatch.runs.splits import Assignment, assign, assigned, hash_fraction, hash_key, write_split
+from segbatch.runs.sorting import Row, Sorter, beside, mapped, ordered
+from segbatch.runs.splits import Place, assigned, hash_key, write_split
 from segbatch.runs.tiles import Tile, write_tiles
 from segbatch.spec.bundle import read_info
-from segbatch.spec.data import Data, Part
+from segbatch.spec.data import PARTS, Data, Part
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob, to_plain
 from segbatch.spec.labels import Labels
 from segbatch.spec.yaml_source import dump_yaml
 
 EVALUATE_BATCH = 256
+_PART: Mapping[str, Part] = {part: part for part in PARTS}
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Plan:
     labels: Labels
     tiles: Sequence[Tile]
     """Sorted."""
-    split: Assignment | None
-    """In train runs: every tile's group and part."""
+    split: Sequence[Place] | None
+    """In train runs: every tile's group and part, those of the part `test` too; sorted by tile."""
     shard_size: int
     images_root: str
     masks_root: str
@@ -64,10 +65,16 @@ class Plan:
 
     def part_sizes(self) -> dict[Part, int]:
         """Number of tiles in each part of the split; empty without one."""
-        sizes: dict[Part, int] = defaultdict(int)
-        for _, part in (self.split or {}).values():
-            sizes[part] += 1
-        return dict(sizes)
+        return dict(Counter(_PART[part] for _, _, part in self.split or ()))
+
+    def tiles_in(self, part: Part) -> Iterator[Tile]:
+        """Yield the tiles of one part of the split; without a split all of them."""
+        if self.split is None:
+            yield from self.tiles
+            return
+        for row, place in beside(((tile.name, *tile.fields) for tile in self.tiles), self.split):
+            if place is not None and place[2] == part:
+                yield Tile(*row[1:])
 
 
 def make_plan(
@@ -152,15 +159,10 @@ def _no_duplicates(listing: Listing) -> None:
     )
 
 
-def _chosen(job: Job, listing: Listing) -> tuple[Sequence[Tile], Assignment | None]:
+def _chosen(job: Job, listing: Listing) -> tuple[Sequence[Tile], Sequence[Place] | None]:
     """Pick the tiles that the job is about: its part of the split, and not more than its limit."""
     if isinstance(job, TrainJob):
-        split = assign(listing, job.data.split) if job.data.split else _all_train(listing)
-        split = _limited(split, job)
-        if not any(part == "train" for _, part in split.values()):
-            raise InputError("data.split: no tile falls into the part `train`, so there is nothing to train on.")
-        used = [tile for tile in listing.tiles if tile.name in split and split[tile.name][1] != "test"]
-        return used, split
+        return _in_parts(job, listing)
     tiles = listing.tiles
     if job.data.part is not None and job.data.split is not None:
         parts = assigned(listing, job.data.split)
@@ -177,22 +179,32 @@ def _sorted(tiles: Iterable[Tile]) -> Sequence[Tile]:
     return mapped(ordered(tile.fields for tile in tiles), lambda row: Tile(*row))
 
 
-def _all_train(listing: Listing) -> Assignment:
-    return {tile.name: (tile.name, "train") for tile in listing.tiles}
+def _in_parts(job: TrainJob, listing: Listing) -> tuple[Sequence[Tile], Sequence[Place]]:
+    """Pick the tiles that are seen in training, and say in which part every tile is."""
+    if job.data.split is not None:
+        placed: Iterable[Row] = ((*tile.fields, group, part) for tile, group, part in assigned(listing, job.data.split))
+    else:
+        placed = ((*tile.fields, tile.name, "train") for tile in listing.tiles)
+    if job.data.limit is not None:
+        placed = _limited(placed, job.data.limit)
+    seen, split = Sorter(), Sorter()
+    trained = False
+    for *fields, group, part in placed:
+        tile = Tile(*fields)
+        split.add((tile.name, group, part))
+        trained |= part == "train"
+        if part != "test":
+            seen.add(tile.fields)
+    if not trained:
+        raise InputError("data.split: no tile falls into the part `train`, so there is nothing to train on.")
+    return mapped(seen.rows(), lambda row: Tile(*row)), mapped(split.rows(), lambda row: (row[0], row[1], row[2]))
 
 
-def _first_by_hash(names: Sequence[str], limit: int) -> list[str]:
-    return sorted(names, key=lambda name: (hash_fraction(name, 0), name))[:limit]
-
-
-def _limited(split: Assignment, job: TrainJob) -> Assignment:
-    if job.data.limit is None:
-        return split
-    by_part: dict[str, list[str]] = defaultdict(list)
-    for name, (_, part) in split.items():
-        by_part[part].append(name)
-    kept = {name for names in by_part.values() for name in _first_by_hash(names, job.data.limit)}
-    return {name: place for name, place in split.items() if name in kept}
+def _limited(placed: Iterable[Row], limit: int) -> Iterator[Row]:
+    """Keep the first tiles of each part, in the order of their hash."""
+    keyed = ordered((row[-1], hash_key(row[0] or row[1], 0), row[0] or row[1], *row) for row in placed)
+    for _, of_part in groupby(keyed, lambda row: row[0]):
+        yield from (row[3:] for row in islice(of_part, limit))
 
 
 def _shard_size(job: Job, tiles: int) -> int:
@@ -216,13 +228,14 @@ def code_digest() -> str:
     return f"sha256:{hasher.hexdigest()}"
 
 
-def create_run(plan: Plan, *, image: str = "", now: datetime | None = None) -> Run:
+def create_run(plan: Plan, *, image: str = "", now: datetime | None = None, tick: Tick = lambda tiles: None) -> Run:
     """Write a run's folder from its plan; `run.json` comes last and makes it one.
 
     Args:
         plan: what to do.
         image: digest of the container image that its tasks run in; empty without one.
         now: the time; by default that of the clock.
+        tick: told now and then how many tiles were written.
     """
     created = now or datetime.now(UTC)
     run_id = f"{created:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
@@ -236,7 +249,7 @@ def create_run(plan: Plan, *, image: str = "", now: datetime | None = None) -> R
     paths.logs.mkdir()
     job_text = dump_yaml(to_plain(plan.job)).encode("utf-8", "surrogateescape")
     write_bytes(paths.job, job_text)
-    shards = write_tiles(paths.tiles, plan.tiles, plan.shard_size, labelled=bool(plan.labelled_root))
+    shards = write_tiles(paths.tiles, _ticking(plan.tiles, tick), plan.shard_size, labelled=bool(plan.labelled_root))
     digests = {"job": digest(job_text), "code": code_digest(), "tiles": file_digest(paths.tiles)}
     if plan.split is not None:
         digests["split"] = write_split(paths.split, plan.split)
@@ -267,6 +280,13 @@ def create_run(plan: Plan, *, image: str = "", now: datetime | None = None) -> R
     write_json(paths.record, record.model_dump(mode="json", exclude_defaults=True) | {"schema_version": 1})
     _point_latest(parent, run_id)
     return Run(paths, record)
+
+
+def _ticking(tiles: Iterable[Tile], tick: Tick) -> Iterator[Tile]:
+    for number, tile in enumerate(tiles, 1):
+        yield tile
+        if number % TICK_FILES == 0:
+            tick(number)
 
 
 def _point_latest(parent: Path, run_id: str) -> None:

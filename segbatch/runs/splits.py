@@ -23,6 +23,8 @@ Row = Mapping[str, str]
 _PART: Mapping[str, Part] = {part: part for part in PARTS}
 Assignment = Mapping[str, tuple[str, Part]]
 """Tile name -> (group, part); tiles that belong to no part are absent."""
+Place = tuple[str, str, str]
+"""A tile's name, its group and its part."""
 
 
 def group_of(name: str, row: Row | None, group: Group | None) -> str:
@@ -181,12 +183,12 @@ def _no_group_in_two_parts(listing: Listing, split: Split, meaning: Mapping[str,
             )
 
 
-def write_split(path: Path, assignment: Assignment) -> str:
-    """Write `split.csv` (tile, group, part; sorted) and return its digest."""
+def write_split(path: Path, places: Iterable[Place]) -> str:
+    """Write `split.csv` (tile, group, part), sorted as the places are, and return its digest."""
     with replacing(path) as handle:
         handle.write(csv_line(("tile", "group", "part")))
-        for name in sorted(assignment):
-            handle.write(csv_line((name, *assignment[name])))
+        for place in places:
+            handle.write(csv_line(place))
     return file_digest(path)
 
 

@@ -112,10 +112,15 @@ def read_tiles(path: Path, shard: Shard | None = None) -> Iterator[Tile]:
             yield Tile(*row)
 
 
-def line_starts(path: Path) -> Iterator[int]:
-    """Yield, for each tile of the list in order, the byte where its line begins."""
+def line_starts(path: Path, offset: int = 0) -> Iterator[int]:
+    """Yield, for each tile of the list in order, the byte where its line begins.
+
+    Args:
+        path: the list.
+        offset: byte where the line of the first one wanted begins; by default, that is the first of the list.
+    """
     with path.open("rb") as handle:
-        begin, end, quotes = 0, 0, 0
+        begin, end, quotes = offset, handle.seek(offset), 0
         for line in handle:
             end += len(line)
             quotes += line.count(b'"')

@@ -134,7 +134,8 @@ def test_a_part_of_the_split_is_predicted(tmp_path: Path) -> None:
     )
     train = make_plan(job("train", tmp_path / "data", data={"split": chosen["split"]}), tmp_path, runs_root=tmp_path)
     assert len(plan.tiles) == 4
-    assert all((train.split or {})[tile.name][1] == "val" for tile in plan.tiles)
+    parts = {name: part for name, _, part in train.split or ()}
+    assert all(parts[tile.name] == "val" for tile in plan.tiles)
 
 
 def test_a_run_of_a_later_version_is_refused(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,7 +135,7 @@ def inside_of_run(run: Run, site: Site, environ: Mapping[str, str] = os.environ)
         "data.labelled": record.labelled_root,
         "data.predictions": record.predictions_root,
     }
-    return _inside(run.job, site, roots, record.bundle, lambda: list(read_tiles(run.paths.tiles)), environ)
+    return _inside(run.job, site, roots, record.bundle, lambda: read_tiles(run.paths.tiles), environ)
 
 
 def _inside(
@@ -143,7 +143,7 @@ def _inside(
     site: Site,
     roots: Mapping[str, str],
     bundle: str,
-    tiles: Callable[[], Sequence[Tile]],
+    tiles: Callable[[], Iterable[Tile]],
     environ: Mapping[str, str],
 ) -> Inside | None:
     chosen = chosen_container(job, site)
@@ -168,7 +168,7 @@ def _inside(
     return Inside(container, said_by, job, tuple(mounts), tuple(name for name in names if name not in values), values)
 
 
-def _names(tiles: Sequence[Tile], origin: str) -> Iterator[str]:
+def _names(tiles: Iterable[Tile], origin: str) -> Iterator[str]:
     for tile in tiles:
         by_origin = {"data.images": tile.image, "data.masks": tile.mask, "data.labelled": tile.labelled}
         name = by_origin.get(origin, tile.prediction)
