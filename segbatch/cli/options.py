@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from segbatch.cli.bar import counting
 from segbatch.errors import InputError
 
 if TYPE_CHECKING:
@@ -105,7 +106,9 @@ def _plan(loaded: Job, job: Path, site_path: Path | None, runs_root: Path | None
     site = load_site(site_path, loaded.profile)
     root = runs_folder(runs_root, site, loaded.output.runs)
     plain = site.model_dump(mode="json", exclude_defaults=True)
-    return make_plan(loaded, job.absolute(), runs_root=root, site=plain, registry=registry_said()), site
+    registry = registry_said()
+    with counting("listing files:") as tick:
+        return make_plan(loaded, job.absolute(), runs_root=root, site=plain, registry=registry, tick=tick), site
 
 
 def named_run(run: str, runs_root: Path | None, site_path: Path | None = None) -> Run:

@@ -45,7 +45,7 @@ def load(
     path: Path, sets: tuple[str, ...], site_path: Path | None, runs_root: Path | None
 ) -> tuple[LoadedPipeline, Path, Site]:
     """Read a pipeline's file; also the folder that its run will have, and the site."""
-    from segbatch.runs.plan import new_id
+    from segbatch.runs.creation import new_id
     from segbatch.spec.pipeline_load import load_pipeline, pipeline_name
 
     site = load_site(site_path)

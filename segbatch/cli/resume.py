@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     "training, although its job or its data were changed.",
 )
 @click.option("--tasks", type=click.IntRange(min=1), help="Cut what is missing into so many tasks; not for train runs.")
+@click.option("--verify", is_flag=True, help="Read every mask again, also those of predict tasks that ended well.")
 def resume(
     run: str,
     runs_root: Path | None,
@@ -46,14 +47,20 @@ def resume(
     wait: bool,
     force: bool,
     tasks: int | None,
+    verify: bool,
 ) -> int:
     """Go on with RUN: what is missing, damaged or was rejected is done again, and nothing else.
 
     RUN is a run's folder, its id, or a job's name for its newest run. On SLURM, tasks that wait or run are left
     alone, held ones are released, and lost answers of sbatch are looked up.
 
+    Predict tasks that ended well have had their masks written to disk, and are not looked at again, unless --verify
+    asks for it. Masks of tasks that were killed or stopped, and all that an evaluate run counts, are checked file by
+    file: by size and CRC-32.
+
     \b
     segbatch resume demo-predict --wait
+    segbatch resume demo-predict --verify
     segbatch resume demo-predict --tasks 8 --parallel 2
     """
     from segbatch.cli.pipeline import named_pipeline, resume_pipeline
@@ -76,6 +83,8 @@ def resume(
         raise SegbatchError(
             f"{opened.label} waits or runs on SLURM. Stop it there first: segbatch cancel {opened.paths.folder}"
         )
+    if verify and opened.record.kind == "predict":
+        _look_again(opened)
     if tasks is not None:
         if live:
             raise SegbatchError(
@@ -97,6 +106,15 @@ def resume(
     _refuse_local(opened, force)
     started = scheduler
     return start_on_slurm(opened, started, lambda: started.start(opened), wait=wait)
+
+
+def _look_again(run: Run) -> None:
+    """Read all masks, and say how many are not what they were."""
+    from segbatch.runs.outputs import verify_marks
+
+    lost = verify_marks(run)
+    if lost:
+        click.echo(f"{lost} masks of tasks that ended well are gone or changed; they are made again")
 
 
 def _on_slurm(run: Run) -> bool:

@@ -59,8 +59,8 @@ def _measure(plan: Plan, job: TrainJob, *, quiet: bool) -> tuple[int, Statistics
             measure(job, (), readers=1, tick=lambda done: None)
     except ImportError as error:
         raise InputError(f"segbatch stats needs pip install segbatch[worker] ({error})") from None
-    tiles = [tile for tile in plan.tiles if plan.split is None or plan.split[tile.name][1] == "train"]
-    pairs = [pair_of(tile, plan.images_root, plan.masks_root, plan.labelled_root) for tile in tiles]
+    roots = plan.images_root, plan.masks_root, plan.labelled_root
+    pairs = [pair_of(tile, *roots) for tile in plan.tiles_in("train")]
     readers = job.train.readers or len(os.sched_getaffinity(0))
     with reading_bar() as progress:
         found = measure(job, pairs, readers=readers, tick=lambda done: None if quiet else progress(done, len(pairs)))

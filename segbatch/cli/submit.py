@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from segbatch.cli.bar import counting
 from segbatch.cli.options import (
     job_argument,
     named_run,
@@ -123,13 +124,14 @@ def _no_options_of_runs(hold: bool, after: str | None) -> None:
 
 def _create(planned: Plan, site: Site, backend: str) -> Run:
     from segbatch.cluster.containers.check import check_plan
-    from segbatch.runs.plan import create_run
+    from segbatch.runs.creation import create_run
 
     image = check_plan(planned, site, backend)
     _look_for_rasterio(planned, site, backend)
     if planned.left_out:
         click.echo(f"left out: {planned.left_out}; `segbatch check` shows them", err=True)
-    run = create_run(planned, image=image)
+    with counting("writing tiles:") as tick:
+        run = create_run(planned, image=image, tick=tick)
     click.echo(f"run     {run.label}")
     click.echo(f"folder  {run.paths.folder}")
     return run
@@ -140,7 +142,7 @@ def _look_for_rasterio(planned: Plan, site: Site, backend: str) -> None:
     from importlib.util import find_spec
 
     from segbatch.cluster.containers.inside import chosen_container
-    from segbatch.runs.listing import is_tiff
+    from segbatch.runs.walk import is_tiff
 
     if find_spec("rasterio") is not None or chosen_container(planned.job, site) is not None:
         return

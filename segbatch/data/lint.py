@@ -18,9 +18,10 @@ from segbatch.data.mask_checks import MaskChecks
 from segbatch.data.rasters import has_rasterio
 from segbatch.data.region_checks import RegionChecks
 from segbatch.errors import InputError
-from segbatch.runs.listing import Listing, is_tiff, list_tiles
+from segbatch.runs.listing import Listing, list_tiles
 from segbatch.runs.splits import assign, hash_fraction
 from segbatch.runs.tiles import Tile
+from segbatch.runs.walk import is_tiff
 from segbatch.spec.bundle import BundleInfo, read_info
 from segbatch.spec.data import PARTS, Split
 from segbatch.spec.gate_job import GateJob

@@ -14,7 +14,7 @@ from segbatch.data.faults import PictureError
 from segbatch.data.findings import Finding, Sightings, shown, tallied
 from segbatch.data.pictures import COLOR_MODES, Picture, common_colors, read_picture
 from segbatch.data.reasons import raw_mask_of, sized
-from segbatch.runs.listing import TIFF_SUFFIXES
+from segbatch.runs.walk import TIFF_SUFFIXES
 
 Color = tuple[int, int, int]
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from segbatch.data.faults import PictureError
 from segbatch.data.formats import PICTURE_BANDS
 from segbatch.errors import InputError
-from segbatch.runs.listing import is_tiff
+from segbatch.runs.walk import is_tiff
 
 MODE = "TIFF:"
 """How the mode of a raster begins; Pillow has no name for six bands."""

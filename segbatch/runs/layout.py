@@ -31,6 +31,11 @@ class TaskPaths:
         """How far the task is."""
         return self.folder / "progress.json"
 
+    @property
+    def mark(self) -> Path:
+        """What the task vouches for, once it has ended by itself."""
+        return self.folder / "proven.json"
+
     def journal(self, attempt: int) -> Path:
         """Proof of the tiles that one attempt finished."""
         return self.folder / f"journal-{attempt}.csv"

@@ -9,7 +9,7 @@ from pathlib import Path
 from segbatch.errors import SegbatchError
 from segbatch.runs.layout import RunPaths
 from segbatch.runs.run import Run, open_run
-from segbatch.runs.splits import Assignment, read_split
+from segbatch.runs.splits import Place, read_split
 
 
 def last_trained(folders: Iterable[Path]) -> Run | None:
@@ -25,7 +25,7 @@ def last_trained(folders: Iterable[Path]) -> Run | None:
     return None
 
 
-def new_tiles(split: Assignment, last: Run | None) -> Sequence[str]:
+def new_tiles(split: Iterable[Place], last: Run | None) -> Sequence[str]:
     """Return the names of a training's tiles that the last one did not have, sorted; all without one."""
     known = read_split(last.paths.split) if last is not None else {}
-    return sorted(name for name in split if name not in known)
+    return sorted(name for name, _, _ in split if name not in known)

@@ -19,11 +19,12 @@ from pydantic import ValidationError
 import segbatch
 from segbatch.errors import InputError, NotNeeded
 from segbatch.runs.champions import standing
+from segbatch.runs.creation import code_digest, create_run, point_latest
 from segbatch.runs.files import append_line, digest, read_lines, write_bytes, write_json
 from segbatch.runs.holdout import holdout_digest, scored_on
 from segbatch.runs.layout import RunPaths
 from segbatch.runs.model_folder import Registry
-from segbatch.runs.plan import Plan, code_digest, create_run, make_plan, point_latest
+from segbatch.runs.plan import Plan, make_plan
 from segbatch.runs.run import SCHEMA_VERSION, Run, open_run
 from segbatch.spec.gate_job import GateJob
 from segbatch.spec.job import KINDS, Job, to_plain

@@ -28,6 +28,7 @@ FROM_FILE: frozenset[KeyPath] = frozenset(
 FROM_ROOT: frozenset[KeyPath] = frozenset(
     {
         ("data", "images"),
+        ("data", "image_list"),
         ("data", "masks"),
         ("data", "labelled"),
         ("data", "predictions", "folder"),
@@ -79,6 +80,9 @@ def _texts(document: Document, paths: Collection[KeyPath]) -> Iterator[tuple[Key
         value = document.at(path)
         if isinstance(value, str):
             yield path, value
+        for position, item in enumerate(value if isinstance(value, list) else ()):
+            if isinstance(item, str):
+                yield (*path, position), item
 
 
 def at_home(text: str, environ: Mapping[str, str]) -> str:

@@ -89,8 +89,7 @@ def write_sheet(plan: Plan, path: Path, *, tiles: int, epochs: int) -> list[str]
 
 def feed_of(plan: Plan, job: TrainJob) -> Feed:
     """The training part of a job that is only planned."""
-    split = plan.split or {}
-    chosen = [tile for tile in plan.tiles if split[tile.name][1] == "train"]
+    chosen = list(plan.tiles_in("train"))
     pairs = [pair_of(tile, plan.images_root, plan.masks_root, plan.labelled_root) for tile in chosen]
     return Feed("train", pairs, [tile.name for tile in chosen], job, READERS)
 

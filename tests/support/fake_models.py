@@ -11,9 +11,10 @@ import numpy as np
 from PIL import Image
 
 from segbatch.evaluation.counts import class_pixels, confusion, pack
+from segbatch.runs.creation import create_run
 from segbatch.runs.journal import JournalRow, JournalWriter, claim_attempt
 from segbatch.runs.outputs import mask_path
-from segbatch.runs.plan import create_run, make_plan
+from segbatch.runs.plan import make_plan
 from segbatch.runs.run import Run
 from segbatch.runs.tiles import read_tiles
 from segbatch.spec.bundle import BundleInfo

@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from segbatch.cli import cli
-from segbatch.runs.plan import create_run, make_plan
+from segbatch.runs.creation import create_run
+from segbatch.runs.plan import make_plan
 from segbatch.runs.run import Run
 from segbatch.spec.job import TrainJob
 from tests.support.labels import TWO_CLASSES

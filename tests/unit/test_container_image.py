@@ -16,8 +16,8 @@ from segbatch.cluster.containers.image import image_digest, refuse_missing_image
 from segbatch.cluster.containers.inside import inside_of_plan
 from segbatch.errors import Exit, InputError
 from segbatch.runs import ledger
+from segbatch.runs.creation import create_run
 from segbatch.runs.layout import FINISH
-from segbatch.runs.plan import create_run
 from segbatch.runs.run import Run
 from segbatch.spec.resources import Container
 

@@ -61,12 +61,13 @@ def test_cityscapes_pair_by_suffix_in_folders(tmp_path: Path) -> None:
 
 def test_a_table_pairs_what_its_rows_say(tmp_path: Path) -> None:
     (tmp_path / "meta.csv").write_text('image,mask,city\n10_sat.jpg,10_mask.jpg,a\n"9, sat.jpg",9_mask.jpg,b\n')
-    listing = list_tiles(data(tmp_path, pair={"by": "csv", "file": "meta.csv"}), need_masks=True)
+    split = {"by": "hash", "group": {"column": "city"}}
+    listing = list_tiles(data(tmp_path, pair={"by": "csv", "file": "meta.csv"}, split=split), need_masks=True)
     assert [(tile.image, tile.mask) for tile in listing.tiles] == [
         ("10_sat.jpg", "10_mask.jpg"),
         ("9, sat.jpg", "9_mask.jpg"),
     ]
-    assert listing.rows["9, sat.jpg"]["city"] == "b"
+    assert listing.rows == [{"city": "a"}, {"city": "b"}]
 
 
 def test_a_table_without_the_column_names_those_it_has(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 from segbatch.cli import cli
 from segbatch.errors import SegbatchError
-from segbatch.runs.plan import create_run, make_plan
+from segbatch.runs.creation import create_run
+from segbatch.runs.plan import make_plan
 from segbatch.runs.run import Run
 from segbatch.spec.job import TrainJob
 from tests.support.fake_models import fake_bundle, predicted_run, write_holdout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,7 +138,7 @@ def inside_of_run(run: Run, site: Site, environ: Mapping[str, str] = os.environ)
         "data.predictions": record.predictions_root,
     }
     bundles = {"model": record.bundle, "train.start_from": record.start_bundle}
-    return _inside(run.job, site, roots, bundles, lambda: list(read_tiles(run.paths.tiles)), environ)
+    return _inside(run.job, site, roots, bundles, lambda: read_tiles(run.paths.tiles), environ)
 
 
 def _inside(
@@ -146,7 +146,7 @@ def _inside(
     site: Site,
     roots: Mapping[str, str],
     bundles: Mapping[str, str],
-    tiles: Callable[[], Sequence[Tile]],
+    tiles: Callable[[], Iterable[Tile]],
     environ: Mapping[str, str],
 ) -> Inside | None:
     chosen = chosen_container(job, site)
@@ -186,7 +186,7 @@ def _compared(job: GateJob) -> Iterator[Mount]:
         yield same_path(job.champion, "champion")
 
 
-def _names(tiles: Sequence[Tile], origin: str) -> Iterator[str]:
+def _names(tiles: Iterable[Tile], origin: str) -> Iterator[str]:
     for tile in tiles:
         by_origin = {"data.images": tile.image, "data.masks": tile.mask, "data.labelled": tile.labelled}
         name = by_origin.get(origin, tile.prediction)
