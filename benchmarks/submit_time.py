@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from segbatch.cluster.backend import slurm_scheduler
+from segbatch.runs.creation import create_run
 from segbatch.runs.ledger import submissions
-from segbatch.runs.plan import Plan, create_run
+from segbatch.runs.plan import Plan
 from segbatch.runs.run import Run
 from segbatch.runs.tiles import Tile
 from segbatch.spec.job import KINDS

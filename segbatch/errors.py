@@ -43,3 +43,13 @@ class Interrupted(SegbatchError):  # noqa: N818 - not a fault: the task did as i
     """A signal asked the task to stop; all that was finished is on disk."""
 
     exit_code = Exit.INTERRUPTED
+
+
+class NothingToDo(SegbatchError):  # noqa: N818 - not a fault: everything is done already
+    """What was asked for leaves nothing to do."""
+
+    exit_code = Exit.OK
+
+
+class NotNeeded(NothingToDo):
+    """What was asked for is not needed; whoever waits for it may go on."""

@@ -57,6 +57,10 @@ def _quiet(run: Run) -> None:
 
 def _body(run: Run, task: int | None, attempt: int, peers: Peers | None, stop: StopFlag) -> Callable[[], int]:
     """Pick what to run; imports are here so that each task loads only what its kind needs."""
+    if task is None and run.record.kind == "gate":
+        from segbatch.evaluation.gate_task import gate_task
+
+        return lambda: gate_task(run, log)
     if task is None:
         from segbatch.evaluation.finish import finish
 

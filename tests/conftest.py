@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import settings
@@ -23,6 +27,36 @@ def repo() -> Path:
     return REPO
 
 
+def lacking(what: str) -> NoReturn:
+    """Skip a test for want of something; in CI, where everything must be there, fail."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def shellcheck() -> Callable[[Path], None]:
+    """Asserts that shellcheck finds nothing in a script."""
+    if not shutil.which("shellcheck"):
+        lacking("shellcheck is missing: apt-get install shellcheck")
+
+    def check(path: Path) -> None:
+        done = subprocess.run(["shellcheck", "--external-sources", path], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def rasterio() -> Any:
+    """The package, which reads and writes TIFF."""
+    try:
+        import rasterio
+    except ImportError:
+        lacking("rasterio is missing: pip install -e '.[dev]'")
+    return rasterio
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real aerial tiles and street scenes: SEGBATCH_DATA, or shared/data beside the checkout.
@@ -31,15 +65,13 @@ def shared_data() -> Path:
     """
     folder = Path(os.environ.get("SEGBATCH_DATA") or REPO.parent / "shared" / "data")
     if not (folder / "aerial_buildings" / "metadata.csv").is_file():
-        if os.environ.get("CI"):
-            pytest.fail(f"the example data is missing: {folder}")
-        pytest.skip(f"no example data in {folder}; set SEGBATCH_DATA")
+        lacking(f"no example data in {folder}; set SEGBATCH_DATA")
     return folder
 
 
 @pytest.fixture(autouse=True)
 def _no_site(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep the tester's own site file and runs folder out of the tests."""
-    for name in ("SEGBATCH_SITE", "SEGBATCH_RUNS"):
+    for name in ("SEGBATCH_SITE", "SEGBATCH_RUNS", "SEGBATCH_REGISTRY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp() / "home"))

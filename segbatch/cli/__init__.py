@@ -25,10 +25,14 @@ COMMANDS = {
     "requeue": "segbatch.cli.resume:requeue",
     "cancel": "segbatch.cli.resume:cancel",
     "status": "segbatch.cli.watch:status",
+    "schedule": "segbatch.cli.schedule:schedule",
+    "notify": "segbatch.cli.notify:notify",
     "logs": "segbatch.cli.logs:logs",
     "runs": "segbatch.cli.watch:runs",
     "report": "segbatch.cli.report:report",
     "compare": "segbatch.cli.compare:compare",
+    "models": "segbatch.cli.models:models",
+    "prune": "segbatch.cli.prune:prune",
 }
 
 

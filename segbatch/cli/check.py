@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from segbatch.cli.bar import reading_bar
-from segbatch.cli.options import job_argument, load_site, set_option, site_option
+from segbatch.cli.options import job_argument, load_site, registry_folder, registry_said, set_option, site_option
 from segbatch.errors import Exit, InputError
 
 if TYPE_CHECKING:
     from segbatch.data.lint import Finding
-    from segbatch.spec.load import LoadedJob
+    from segbatch.spec.job import Job
+    from segbatch.spec.site import Site
 
 SAMPLE = 200
 
@@ -38,15 +39,17 @@ def check(job: Path, sets: tuple[str, ...], no_data: bool, full: bool, sample: i
     segbatch check jobs/demo-train.yaml --no-data
     segbatch check jobs/demo-train.yaml --full
     """
+    from segbatch.cli.pipeline import check_pipeline, is_pipeline_file
     from segbatch.spec.load import load_job
 
+    if is_pipeline_file(job):
+        return check_pipeline(job, sets, site)
     loaded = load_job(job, sets)
-    if site is not None or not no_data:
-        load_site(site, loaded.job.profile)
+    found_site = load_site(site, loaded.job.profile) if site is not None or not no_data else None
     click.echo(f"{click.format_filename(job)}: a valid {loaded.job.kind} job")
-    if no_data:
+    if no_data or loaded.job.kind == "gate":
         return Exit.OK
-    findings = _findings(loaded, full, sample)
+    findings = _findings(_with_model_path(loaded.job, found_site), full, sample)
     if not findings:
         click.echo("data: nothing found amiss" + ("" if full else f" in a sample of {sample}; --full reads every file"))
         return Exit.OK
@@ -54,12 +57,29 @@ def check(job: Path, sets: tuple[str, ...], no_data: bool, full: bool, sample: i
     return Exit.BAD_INPUT if any(finding.severity == "error" for finding in findings) else Exit.OK
 
 
-def _findings(loaded: LoadedJob, full: bool, sample: int) -> Sequence[Finding]:
+def _with_model_path(job: Job, site: Site | None) -> Job:
+    """Put the path of a registered model in place of its name.
+
+    Raises:
+        InputError: there is no such model or version.
+    """
+    from segbatch.runs.plan import registered_model
+
+    if site is None or job.kind != "predict":
+        return job
+    runs = Path(job.output.runs) if job.output.runs else None
+    found = registered_model(job, registry_folder(registry_said(), site, runs, job.output.registry))
+    if found is None:
+        return job
+    return job.model_copy(update={"model": job.model.model_copy(update={"bundle": str(found.path)})})
+
+
+def _findings(job: Job, full: bool, sample: int) -> Sequence[Finding]:
     try:
         from segbatch.data.lint import lint
 
         with reading_bar() as progress:
-            return lint(loaded.job, full=full, sample=sample, progress=progress)
+            return lint(job, full=full, sample=sample, progress=progress)
     except ImportError as error:
         raise InputError(
             f"checking data needs pip install segbatch[worker] ({error}); --no-data checks the file alone"

@@ -10,7 +10,7 @@ from segbatch.errors import InputError
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["train", "predict", "evaluate"]))
+@click.argument("kind", type=click.Choice(["train", "predict", "evaluate", "gate"]))
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 def init(kind: str, file: Path | None) -> None:
     """Write a job file with every key explained to FILE, or print it.

@@ -31,15 +31,22 @@ PIECE = 1 << 20
 def logs(run: str, task: str | None, runs_root: Path | None, site: Path | None, follow: bool, failed: bool) -> int:
     """Print the logs of RUN, or of one TASK (its number, or `finish`), each under its path.
 
+    Of a pipeline: what started its stages or, with a stage's name for TASK, the logs of that stage.
+
     \b
     segbatch logs demo-train -f
     segbatch logs demo-predict 3
     segbatch logs demo-predict --failed
     """
     from segbatch.cli.display import Sight
+    from segbatch.cli.pipeline import named_pipeline, print_logs, stage_run
     from segbatch.cluster.observe import Observer
 
-    opened = named_run(run, runs_root, site)
+    pipeline = named_pipeline(run, runs_root, site)
+    if pipeline is not None and task is None:
+        return print_logs(pipeline)
+    opened = named_run(run, runs_root, site) if pipeline is None else stage_run(pipeline, task or "")
+    task = task if pipeline is None else None
     names = _names(opened, task)
     observer = Observer(load_site(site))
     sight = Sight(lambda: observer.look_all([opened], explain=False)[0])

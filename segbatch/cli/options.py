@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from segbatch.cli.bar import counting
+from segbatch.errors import InputError
+
 if TYPE_CHECKING:
     from segbatch.runs.plan import Plan
     from segbatch.runs.run import Run
+    from segbatch.spec.job import Job, TrainJob
     from segbatch.spec.site import Site
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,6 +36,14 @@ runs_option = click.option(
     type=click.Path(path_type=Path),
     envvar="SEGBATCH_RUNS",
     help="Folder that holds all runs. Default: the job's output.runs, the site's, or ./runs.",
+)
+REGISTRY_VARIABLE = "SEGBATCH_REGISTRY"
+registry_option = click.option(
+    "--registry",
+    "registry_root",
+    type=click.Path(path_type=Path),
+    envvar=REGISTRY_VARIABLE,
+    help="Folder of the registered models. Default: the site's, or `registry` beside the runs.",
 )
 parallel_option = click.option(
     "--parallel",
@@ -57,16 +69,46 @@ def runs_folder(explicit: Path | None, site: Site, job_says: str | None = None) 
     return explicit or Path(job_says or site.runs or "runs").absolute()
 
 
+def registry_said() -> Path | None:
+    """Folder of the registered models as the environment names it, for commands that have no such option."""
+    said = os.environ.get(REGISTRY_VARIABLE)
+    return Path(said) if said else None
+
+
+def registry_folder(explicit: Path | None, site: Site, runs_root: Path | None, job_says: str | None = None) -> Path:
+    """Folder of the registered models: the option, what the job says, what the site says, or beside the runs."""
+    from segbatch.runs.model_folder import registry_root
+
+    return registry_root(explicit, job_says, site.registry, runs_folder(runs_root, site))
+
+
 def plan_job(job: Path, sets: tuple[str, ...], site_path: Path | None, runs_root: Path | None) -> tuple[Plan, Site]:
     """Read a job file and work out what submitting it would do."""
-    from segbatch.runs.plan import make_plan
+    from segbatch.spec.load import load_job
+
+    return _plan(load_job(job, sets).job, job, site_path, runs_root)
+
+
+def plan_training(job: Path, sets: tuple[str, ...], site_path: Path | None) -> tuple[Plan, TrainJob]:
+    """Read a train job's file and work out what submitting it would do."""
+    from segbatch.spec.job import TrainJob
     from segbatch.spec.load import load_job
 
     loaded = load_job(job, sets).job
+    if not isinstance(loaded, TrainJob):
+        raise InputError(f"{click.format_filename(job)}: expected kind: train, received kind: {loaded.kind}.")
+    return _plan(loaded, job, site_path, None)[0], loaded
+
+
+def _plan(loaded: Job, job: Path, site_path: Path | None, runs_root: Path | None) -> tuple[Plan, Site]:
+    from segbatch.runs.plan import make_plan
+
     site = load_site(site_path, loaded.profile)
     root = runs_folder(runs_root, site, loaded.output.runs)
     plain = site.model_dump(mode="json", exclude_defaults=True)
-    return make_plan(loaded, job.absolute(), runs_root=root, site=plain), site
+    registry = registry_said()
+    with counting("listing files:") as tick:
+        return make_plan(loaded, job.absolute(), runs_root=root, site=plain, registry=registry, tick=tick), site
 
 
 def named_run(run: str, runs_root: Path | None, site_path: Path | None = None) -> Run:

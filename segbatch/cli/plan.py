@@ -46,8 +46,13 @@ def plan(
     segbatch plan jobs/demo-predict.yaml --script
     segbatch plan jobs/demo-predict.yaml --backend slurm --test-only
     """
+    from segbatch.cli.pipeline import is_pipeline_file, plan_pipeline
     from segbatch.cluster.backend import choose_backend
 
+    if is_pipeline_file(job):
+        if script or test_only:
+            raise click.UsageError("scripts of a pipeline are written stage by stage; name the job file of a stage")
+        return plan_pipeline(job, sets, site, runs_root, backend)
     planned, found_site = plan_job(job, sets, site, runs_root)
     chosen = choose_backend("slurm" if test_only else backend, found_site)
     if script:
@@ -77,7 +82,8 @@ def _rows(planned: Plan, site: Site, backend: Backend) -> Iterator[tuple[str, st
     if planned.split is not None:
         yield "parts", ", ".join(f"{part} {size}" for part, size in planned.part_sizes().items())
     if planned.bundle is not None:
-        yield "model", str(planned.bundle)
+        name = f"{planned.registered.info.name}, " if planned.registered else ""
+        yield "model", f"{name}{planned.bundle}"
     yield "truth", planned.masks_root or "none: no scores, class shares only"
     if planned.labelled_root:
         yield "labelled", f"where {planned.labelled_root} is not 0"

@@ -6,16 +6,21 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from segbatch.cli.options import named_run, run_argument, runs_option, site_option
-from segbatch.errors import SegbatchError
+from segbatch.errors import InputError, SegbatchError
+from segbatch.spec.problems import listed
 
 if TYPE_CHECKING:
     from segbatch.runs.run import Run
+
+_NEEDED = ("numpy", "PIL")
+"""Modules that a report is made with, and that the base install does without."""
 
 
 @click.command()
@@ -32,6 +37,8 @@ def report(run: str, runs_root: Path | None, site: Path | None, rebuild: bool, a
     """
     opened = named_run(run, runs_root, site)
     code = _rebuild(opened) if rebuild else 0
+    if opened.record.kind == "gate":
+        return _print_gate(opened, as_json) or code
     train = opened.record.kind == "train"
     summary = (opened.paths.training if train else opened.paths.report) / "summary.json"
     if not summary.exists():
@@ -46,20 +53,40 @@ def report(run: str, runs_root: Path | None, site: Path | None, rebuild: bool, a
 
 
 def _rebuild(run: Run) -> int:
+    from segbatch.cluster.containers.check import check_run
     from segbatch.cluster.containers.inside import inside_of_run
     from segbatch.cluster.local import site_of, worker_command
     from segbatch.runs.layout import FINISH
 
-    inside = inside_of_run(run, site_of(run))
-    if inside is not None and inside.runtime.part_of_slurm:
+    site = site_of(run)
+    inside = inside_of_run(run, site)
+    if inside is not None and not inside.runtime.part_of_slurm:
+        check_run(run, site, "local", force=True)
+    else:
+        why = f" Its container is of {inside.runtime.name}, which only SLURM starts." if inside is not None else ""
+        _refuse_bare_python(run, why)
         inside = None
     return subprocess.run(worker_command(run, FINISH, inside), stdout=sys.stderr, check=False).returncode
+
+
+def _refuse_bare_python(run: Run, why: str) -> None:
+    """Refuse before the run's own records tell of an attempt that had to fail."""
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"{run.label}: a report is written with {listed(missing)}, which {sys.executable} lacks.{why} Install "
+            "'segbatch[worker]' for this Python, or do it where tasks run: "
+            f"python -m segbatch.worker {run.paths.folder} --finish"
+        )
 
 
 def print_scores(run: Run) -> None:
     """Print a finished run's scores and where to look; of a train run, its bundle."""
     if run.record.kind == "train":
         _print_training(run)
+        return
+    if run.record.kind == "gate":
+        _print_gate(run, as_json=False)
         return
     try:
         summary: dict[str, Any] = json.loads((run.paths.report / "summary.json").read_bytes())
@@ -69,6 +96,25 @@ def print_scores(run: Run) -> None:
         click.echo(line)
     click.echo(f"masks   {run.record.predictions_root or run.paths.masks}")
     click.echo(f"report  {run.paths.report / 'index.html'}")
+    if (run.paths.report / "gate.html").exists():
+        click.echo(f"gate    {run.paths.report / 'gate.html'}")
+
+
+def _print_gate(run: Run, as_json: bool) -> int:
+    """Print what a gate decided, and where its page is."""
+    try:
+        result = json.loads((run.paths.report / "gate.json").read_bytes())
+    except FileNotFoundError:
+        return 1
+    if as_json:
+        click.echo(json.dumps(result, indent=2))
+        return 0
+    click.echo(f"gate    {result['challenger']} against {result['champion'] or 'no champion'}")
+    for rule in result["decision"]["rules"]:
+        click.echo(f"        {'yes' if rule['kept'] else 'no '} {rule['words']}")
+    click.echo(f"        {'the challenger is the champion' if result['decision']['promote'] else 'the champion stays'}")
+    click.echo(f"report  {run.paths.report / 'index.html'}")
+    return 0
 
 
 def _lines(summary: dict[str, Any]) -> Iterator[str]:

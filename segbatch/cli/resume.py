@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     "training, although its job or its data were changed.",
 )
 @click.option("--tasks", type=click.IntRange(min=1), help="Cut what is missing into so many tasks; not for train runs.")
+@click.option("--verify", is_flag=True, help="Read every mask again, also those of predict tasks that ended well.")
 def resume(
     run: str,
     runs_root: Path | None,
@@ -46,21 +47,33 @@ def resume(
     wait: bool,
     force: bool,
     tasks: int | None,
+    verify: bool,
 ) -> int:
     """Go on with RUN: what is missing, damaged or was rejected is done again, and nothing else.
 
     RUN is a run's folder, its id, or a job's name for its newest run. On SLURM, tasks that wait or run are left
     alone, held ones are released, and lost answers of sbatch are looked up.
 
+    Predict tasks that ended well have had their masks written to disk, and are not looked at again, unless --verify
+    asks for it. Masks of tasks that were killed or stopped, and all that an evaluate run counts, are checked file by
+    file: by size and CRC-32.
+
     \b
     segbatch resume demo-predict --wait
+    segbatch resume demo-predict --verify
     segbatch resume demo-predict --tasks 8 --parallel 2
     """
+    from segbatch.cli.pipeline import named_pipeline, resume_pipeline
     from segbatch.cluster.backend import backend_of, slurm_scheduler
     from segbatch.cluster.containers.check import check_run
     from segbatch.runs.outputs import unfinished
     from segbatch.runs.status import run_status
 
+    pipeline = named_pipeline(run, runs_root, site)
+    if pipeline is not None:
+        if tasks is not None:
+            raise click.UsageError("--tasks is for a single run; name that of one stage")
+        return resume_pipeline(pipeline, site, backend=backend, parallel=parallel, wait=wait, force=force)
     opened = named_run(run, runs_root, site)
     found_site = load_site(site, opened.job.profile)
     where = backend_of(opened, backend, found_site)
@@ -70,6 +83,8 @@ def resume(
         raise SegbatchError(
             f"{opened.label} waits or runs on SLURM. Stop it there first: segbatch cancel {opened.paths.folder}"
         )
+    if verify and opened.record.kind == "predict":
+        _look_again(opened)
     if tasks is not None:
         if live:
             raise SegbatchError(
@@ -91,6 +106,15 @@ def resume(
     _refuse_local(opened, force)
     started = scheduler
     return start_on_slurm(opened, started, lambda: started.start(opened), wait=wait)
+
+
+def _look_again(run: Run) -> None:
+    """Read all masks, and say how many are not what they were."""
+    from segbatch.runs.outputs import verify_marks
+
+    lost = verify_marks(run)
+    if lost:
+        click.echo(f"{lost} masks of tasks that ended well are gone or changed; they are made again")
 
 
 def _on_slurm(run: Run) -> bool:
@@ -134,10 +158,14 @@ def cancel(run: str, runs_root: Path | None, site: Path | None, now: bool) -> in
     \b
     segbatch cancel demo-predict
     """
+    from segbatch.cli.pipeline import cancel_pipeline, named_pipeline
     from segbatch.cluster.backend import slurm_scheduler
     from segbatch.cluster.local import LocalScheduler
     from segbatch.cluster.scheduler import Scheduler
 
+    pipeline = named_pipeline(run, runs_root, site)
+    if pipeline is not None:
+        return cancel_pipeline(pipeline, site, now=now)
     opened = named_run(run, runs_root, site)
     scheduler: Scheduler = LocalScheduler()
     if _on_slurm(opened):
@@ -156,13 +184,15 @@ def cancel(run: str, runs_root: Path | None, site: Path | None, now: bool) -> in
 @click.argument("task", type=int)
 @runs_option
 @site_option
-def requeue(run: str, task: int, runs_root: Path | None, site: Path | None) -> int:
+@click.option("--force", is_flag=True, help="Start it although the run began in another container image.")
+def requeue(run: str, task: int, runs_root: Path | None, site: Path | None, force: bool) -> int:
     """Start one TASK of RUN anew on SLURM, such as one that hangs; what it has done is kept.
 
     \b
     segbatch requeue demo-predict 3
     """
     from segbatch.cluster.backend import slurm_scheduler
+    from segbatch.cluster.containers.check import check_run
 
     opened = named_run(run, runs_root, site)
     _check_task(opened, task)
@@ -170,7 +200,9 @@ def requeue(run: str, task: int, runs_root: Path | None, site: Path | None) -> i
         raise InputError(
             f"{opened.label} is not on SLURM. Go on with all that is missing: segbatch resume {opened.paths.folder}"
         )
-    job = slurm_scheduler(load_site(site, opened.job.profile)).requeue(opened, task)
+    found_site = load_site(site, opened.job.profile)
+    check_run(opened, found_site, "slurm", force=force)
+    job = slurm_scheduler(found_site).requeue(opened, task)
     click.echo(f"{opened.label}: task {task} starts anew as job {job}")
     return 0
 

@@ -55,10 +55,11 @@ def _print_keys(file: str, only: str) -> None:
 def _sections(file: str) -> list[tuple[str, type[Section]]]:
     from segbatch.spec.job import KINDS
     from segbatch.spec.labels import Labels
+    from segbatch.spec.pipeline import PipelineJob
     from segbatch.spec.site import Site
 
     sections: dict[str, list[tuple[str, type[Section]]]] = {
-        "job": [(f"kind: {kind}", section) for kind, section in KINDS.items()],
+        "job": [*((f"kind: {kind}", section) for kind, section in KINDS.items()), ("kind: pipeline", PipelineJob)],
         "site": [("site", Site)],
         "labels": [("labels", Labels)],
     }

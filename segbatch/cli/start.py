@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -25,9 +24,9 @@ backend_option = click.option(
 
 def start_here(run: Run, site: Site, *, parallel: int | None, wait: bool, force: bool = False) -> int:
     """Run a run's tasks on this machine; with `wait`, stay until they end."""
-    from segbatch.cluster.local import LocalRunner, LocalScheduler
+    from segbatch.cluster.local import LocalRunner, LocalScheduler, at_once
 
-    together = _at_once(run, parallel, site)
+    together = at_once(run, parallel, site)
     if not wait:
         LocalScheduler(together, force, site).submit(run)
         click.echo(f"watch it with: segbatch status {run.paths.folder} --watch")
@@ -87,10 +86,3 @@ def _outcome(run: Run, scheduler: SlurmScheduler | None = None) -> int:
     code = print_outcome(run, (lambda: observe(run, scheduler.site, view=scheduler.view)) if scheduler else None)
     print_scores(run)
     return code
-
-
-def _at_once(run: Run, parallel: int | None, site: Site) -> int:
-    """Tasks at once: as asked, as the site says, or as many as have processors of their own; on GPUs one by one."""
-    resources = run.job.resources
-    room = 1 if resources.gpus else (os.cpu_count() or 1) // resources.cpus
-    return parallel or site.parallel or max(room, 1)

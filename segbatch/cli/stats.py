@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from segbatch.cli.bar import reading_bar
-from segbatch.cli.options import job_argument, plan_job, set_option, site_option
+from segbatch.cli.options import job_argument, plan_training, set_option, site_option
+from segbatch.cli.quiet import quiet_tensorflow
 from segbatch.errors import Exit, InputError
 
 if TYPE_CHECKING:
@@ -39,13 +38,9 @@ def stats(job: Path, sets: tuple[str, ...], as_json: bool, site: Path | None) ->
     segbatch stats jobs/demo-train.yaml
     segbatch stats jobs/demo-train.yaml --set model.input=[256,256] --json
     """
-    from segbatch.spec.job import TrainJob
-
-    plan, _ = plan_job(job, sets, site, None)
-    if not isinstance(plan.job, TrainJob):
-        raise InputError(f"{job}: stats are of a training part; expected kind: train, received kind: {plan.job.kind}.")
-    listed, found = _measure(plan, plan.job, quiet=as_json)
-    told = _told(plan.job, listed, found)
+    plan, loaded = plan_training(job, sets, site)
+    listed, found = _measure(plan, loaded, quiet=as_json)
+    told = _told(loaded, listed, found)
     if as_json:
         click.echo(json.dumps(told, indent=2))
     else:
@@ -55,11 +50,8 @@ def stats(job: Path, sets: tuple[str, ...], as_json: bool, site: Path | None) ->
 
 def _measure(plan: Plan, job: TrainJob, *, quiet: bool) -> tuple[int, Statistics]:
     """Number of tiles in the training part, and what was found in those that can be read."""
-    # The statistics are small work, and on a login node neither GPUs nor TensorFlow's chatter are wanted.
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        with _silence():
+        with quiet_tensorflow():
             from segbatch.data.pairs import pair_of
             from segbatch.data.statistics import measure
 
@@ -67,28 +59,14 @@ def _measure(plan: Plan, job: TrainJob, *, quiet: bool) -> tuple[int, Statistics
             measure(job, (), readers=1, tick=lambda done: None)
     except ImportError as error:
         raise InputError(f"segbatch stats needs pip install segbatch[worker] ({error})") from None
-    tiles = [tile for tile in plan.tiles if plan.split is None or plan.split[tile.name][1] == "train"]
-    pairs = [pair_of(tile, plan.images_root, plan.masks_root, plan.labelled_root) for tile in tiles]
+    roots = plan.images_root, plan.masks_root, plan.labelled_root
+    pairs = [pair_of(tile, *roots) for tile in plan.tiles_in("train")]
     readers = job.train.readers or len(os.sched_getaffinity(0))
     with reading_bar() as progress:
         found = measure(job, pairs, readers=readers, tick=lambda done: None if quiet else progress(done, len(pairs)))
     if found is None:
         raise InputError(f"not one of {len(pairs)} tiles could be read; `segbatch check JOB --full` says why.")
     return len(pairs), found
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Let nothing reach the terminal that libraries write to it past Python."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _told(job: TrainJob, listed: int, found: Statistics) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from segbatch.runs.words import duration
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
@@ -40,20 +42,6 @@ def terminal() -> Console:
     from rich.console import Console
 
     return Console(soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
-
-
-def duration(seconds: float | None) -> str:
-    """Write a span of time as people say it: 42 s, 3 min 20 s, 5 h 12 min, 3 d 4 h."""
-    if seconds is None:
-        return "-"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 48 * 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
 def headline(status: RunStatus) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from segbatch.cli.bar import counting
 from segbatch.cli.options import (
     job_argument,
     named_run,
@@ -18,6 +20,7 @@ from segbatch.cli.options import (
     wait_option,
 )
 from segbatch.cli.start import backend_option, start_here, start_on_slurm
+from segbatch.errors import InputError
 
 if TYPE_CHECKING:
     from segbatch.runs.plan import Plan
@@ -57,8 +60,14 @@ def submit(
     segbatch submit jobs/demo-predict.yaml --set predict.tasks=4 --parallel 2
     segbatch submit jobs/demo-predict.yaml --backend slurm --after demo-train
     """
+    from segbatch.cli.pipeline import is_pipeline_file, submit_pipeline
     from segbatch.cluster.backend import choose_backend
 
+    if is_pipeline_file(job):
+        _no_options_of_runs(hold, after)
+        return submit_pipeline(
+            job, sets, site, runs_root, backend=backend, parallel=parallel, wait=wait, dry_run=dry_run
+        )
     planned, found_site = plan_job(job, sets, site, runs_root)
     chosen = choose_backend(backend, found_site)
     if chosen == "local" and (hold or after):
@@ -69,32 +78,81 @@ def submit(
 
         print_plan(planned, found_site, chosen)
         return 0
-    if chosen == "slurm":
-        return _submit_to_slurm(planned, found_site, _dependency(after, runs_root, found_site, site), hold, wait)
-    run = _create(planned, found_site, chosen)
-    return start_here(run, found_site, parallel=parallel, wait=wait)
+    dependency = _dependency(after, runs_root, found_site, site)
+    return begin(planned, found_site, chosen, parallel=parallel, wait=wait, hold=hold, after=dependency)[1]
+
+
+def begin(
+    planned: Plan,
+    site: Site,
+    backend: str,
+    *,
+    parallel: int | None = None,
+    wait: bool = False,
+    hold: bool = False,
+    after: str = "",
+) -> tuple[Run, int]:
+    """Make a run of a plan and start it.
+
+    Args:
+        planned: what to do.
+        site: the cluster.
+        backend: `local` or `slurm`.
+        parallel: tasks at once on this machine.
+        wait: stay until the run ends.
+        hold: on SLURM, the tasks wait until they are released.
+        after: on SLURM, what the tasks wait for, as sbatch takes it.
+
+    Returns:
+        The run, and the exit code of a command that started it.
+    """
+    if backend != "slurm":
+        run = _create(planned, site, backend)
+        return run, start_here(run, site, parallel=parallel, wait=wait)
+    from segbatch.cluster.backend import slurm_scheduler
+
+    scheduler = slurm_scheduler(site)
+    scheduler.check(planned.tasks)
+    run = _create(planned, site, backend)
+    return run, start_on_slurm(run, scheduler, lambda: scheduler.start(run, hold=hold, after=after), wait=wait)
+
+
+def _no_options_of_runs(hold: bool, after: str | None) -> None:
+    if hold or after:
+        raise click.UsageError(f"{'--hold' if hold else '--after'} is for a single job; this file is a pipeline")
 
 
 def _create(planned: Plan, site: Site, backend: str) -> Run:
     from segbatch.cluster.containers.check import check_plan
-    from segbatch.runs.plan import create_run
+    from segbatch.runs.creation import create_run
 
     image = check_plan(planned, site, backend)
+    _look_for_rasterio(planned, site, backend)
     if planned.left_out:
         click.echo(f"left out: {planned.left_out}; `segbatch check` shows them", err=True)
-    run = create_run(planned, image=image)
+    with counting("writing tiles:") as tick:
+        run = create_run(planned, image=image, tick=tick)
     click.echo(f"run     {run.label}")
     click.echo(f"folder  {run.paths.folder}")
     return run
 
 
-def _submit_to_slurm(planned: Plan, site: Site, after: str, hold: bool, wait: bool) -> int:
-    from segbatch.cluster.backend import slurm_scheduler
+def _look_for_rasterio(planned: Plan, site: Site, backend: str) -> None:
+    """Refuse TIFF files that tasks on this machine could not read, and doubt it of those elsewhere."""
+    from importlib.util import find_spec
 
-    scheduler = slurm_scheduler(site)
-    scheduler.check(planned.tasks)
-    run = _create(planned, site, "slurm")
-    return start_on_slurm(run, scheduler, lambda: scheduler.start(run, hold=hold, after=after), wait=wait)
+    from segbatch.cluster.containers.inside import chosen_container
+    from segbatch.runs.walk import is_tiff
+
+    if find_spec("rasterio") is not None or chosen_container(planned.job, site) is not None:
+        return
+    first = next((tile.name for tile in planned.tiles if is_tiff(tile.image) or is_tiff(tile.mask)), None)
+    if first is None:
+        return
+    message = f"TIFF files, such as {first}, are read with rasterio, which {sys.executable} lacks"
+    if backend == "local":
+        raise InputError(f"{message}. Install it there: pip install 'segbatch[worker,geo]'")
+    click.echo(f"note: {message}; the Python that runs tasks needs it: pip install 'segbatch[worker,geo]'", err=True)
 
 
 def _dependency(after: str | None, runs_root: Path | None, site: Site, site_path: Path | None) -> str:

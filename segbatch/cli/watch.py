@@ -18,6 +18,7 @@ from segbatch.errors import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from segbatch.runs.pipelines import Pipeline
     from segbatch.runs.run import Run
     from segbatch.runs.status import RunStatus
 
@@ -42,10 +43,14 @@ def status(run: str | None, runs_root: Path | None, site: Path | None, watch: bo
     segbatch status demo-predict --watch
     """
     from segbatch.cli.display import live_progress
+    from segbatch.cli.pipeline import show_status
     from segbatch.cli.status_view import status_view, terminal
     from segbatch.cluster.observe import Observer
+    from segbatch.runs.run import Run
 
-    opened = named_run(run, runs_root, site) if run else _newest(runs_root, site)
+    opened = _meant(run, runs_root, site)
+    if not isinstance(opened, Run):
+        return show_status(opened, site, watch=watch, as_json=as_json)
     observer = Observer(load_site(site))
     found = observer.look(opened)
     if watch and not found.over:
@@ -59,15 +64,21 @@ def status(run: str | None, runs_root: Path | None, site: Path | None, watch: bo
     return found.exit_code if watch else 0
 
 
-def _newest(runs_root: Path | None, site: Path | None) -> Run:
+def _meant(run: str | None, runs_root: Path | None, site: Path | None) -> Run | Pipeline:
+    """Open what is named; without a name, the newest run or pipeline."""
+    from segbatch.cli.pipeline import named_pipeline
     from segbatch.runs.layout import run_folders
+    from segbatch.runs.pipelines import is_pipeline_run, open_pipeline, pipeline_folders
     from segbatch.runs.run import open_run
 
+    if run is not None:
+        return named_pipeline(run, runs_root, site) or named_run(run, runs_root, site)
     root = runs_folder(runs_root, load_site(site))
-    folders = list(run_folders(root))
+    folders = sorted([*run_folders(root), *pipeline_folders(root)], key=lambda folder: folder.name)
     if not folders:
         raise InputError(f"no runs in {root}. Start one with `segbatch submit JOB`, or say where they are with --runs.")
-    return open_run(folders[-1])
+    newest = folders[-1]
+    return open_pipeline(newest) if is_pipeline_run(newest) else open_run(newest)
 
 
 def _moment(context: click.Context, option: click.Parameter, text: str | None) -> datetime | None:
@@ -98,7 +109,7 @@ def _state(context: click.Context, option: click.Parameter, text: str | None) ->
 @runs_option
 @site_option
 @click.option("--job", help="Only runs of this job.")
-@click.option("--kind", type=click.Choice(["train", "predict", "evaluate"]), help="Only runs of this kind.")
+@click.option("--kind", type=click.Choice(["train", "predict", "evaluate", "gate"]), help="Only runs of this kind.")
 @click.option("--state", callback=_state, help="Only runs in this state, such as running or failed.")
 @click.option("--backend", type=click.Choice(["local", "slurm"]), help="Only runs whose tasks went there.")
 @click.option("--since", callback=_moment, help="Only runs made since: a date, or a span such as 12h, 3d or 2w.")
@@ -164,7 +175,8 @@ def _backend(run: Run) -> str:
 def _listed(found: list[RunStatus]) -> Table:
     from rich.table import Table
 
-    from segbatch.cli.status_view import COLORS, duration
+    from segbatch.cli.status_view import COLORS
+    from segbatch.runs.words import duration
 
     table = Table(box=None, pad_edge=False)
     # The run's name is what other commands take, so it is never cut short.

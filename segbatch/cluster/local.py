@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from segbatch.cluster.containers.inside import Inside, inside_of_run
+from segbatch.cluster.notify.tell import tell_and_log
 from segbatch.errors import Exit, InputError, SegbatchError
 from segbatch.runs import ledger
 from segbatch.runs.attempts import read_attempts
@@ -57,6 +58,13 @@ def site_of(run: Run) -> Site:
     return Site.model_validate(run.record.site)
 
 
+def at_once(run: Run, parallel: int | None, site: Site) -> int:
+    """Tasks at once: as asked, as the site says, or as many as have processors of their own; on GPUs one by one."""
+    resources = run.job.resources
+    room = 1 if resources.gpus else (os.cpu_count() or 1) // resources.cpus
+    return parallel or site.parallel or max(room, 1)
+
+
 @dataclass
 class LocalRunner:
     """Runs a run's tasks as processes, at most `parallel` at once, then its finishing task.
@@ -89,6 +97,7 @@ class LocalRunner:
             finally:
                 stopped = {"cancelled": True} if code == Exit.INTERRUPTED else {}
                 ledger.record(self.run.paths, token, "ended", code=code, **stopped)
+        tell_and_log(self.run)
         return code
 
     def _execute(self) -> int:

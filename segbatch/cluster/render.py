@@ -18,6 +18,7 @@ from segbatch.cluster.containers.inside import Inside
 from segbatch.cluster.containers.launch import Launch, shell_word
 from segbatch.errors import Exit, InputError
 from segbatch.spec.job import Job, PredictJob
+from segbatch.spec.notify import Notices, slurm_addresses
 from segbatch.spec.site import Site
 
 FINISH_MINUTES = 30
@@ -101,6 +102,7 @@ def directives(job: Job, site: Site, order: Order) -> dict[str, Any]:
         "open-mode": "append",
     }
     options |= _finish_resources(job) if order.finish else _resources(job, site)
+    options |= _mail(notices(job, site)) if order.finish else {}
     options |= {"signal": f"B:{site.warning.signal}@{site.warning.seconds}", "requeue": None}
     if order.after:
         options |= {"dependency": order.after, "kill-on-invalid-dep": "yes"}
@@ -110,6 +112,27 @@ def directives(job: Job, site: Site, order: Order) -> dict[str, Any]:
     # Options of a job may be about its GPUs, which the finishing task has none of.
     options |= dict(site.slurm) | ({} if order.finish else dict(job.slurm))
     return {name: None if value is True else value for name, value in options.items() if value is not False}
+
+
+def notices(job: Job, site: Site) -> Notices:
+    """Who is told of a run's end: those the job names, else the site's."""
+    return job.notify or site.notify
+
+
+def _mail(told: Notices) -> dict[str, Any]:
+    """Options by which SLURM itself writes a mail; it takes one address."""
+    asked = [notice for notice in told if notice.mail and notice.through == "slurm"]
+    if not asked:
+        return {}
+    kinds = ("END", "FAIL") if any(notice.on == "end" for notice in asked) else ("FAIL",)
+    return {"mail-user": slurm_addresses(told)[0], "mail-type": ",".join((*kinds, "INVALID_DEPEND"))}
+
+
+def _teller(job: Job, site: Site, order: Order) -> list[str]:
+    """Command that tells of the run's end from the finishing job's script; empty where nobody is to be told."""
+    if not order.finish or all(notice.through == "slurm" for notice in notices(job, site)):
+        return []
+    return [*worker_argv(site)[:-1], "segbatch", "notify", str(order.run_folder), "--at-end"]
 
 
 def _finish_resources(job: Job) -> dict[str, Any]:
@@ -185,6 +208,7 @@ def render_script(job: Job, site: Site, order: Order, inside: Inside | None = No
         "command": launch.argv,
         "container": launch,
         "scratch": (site.scratch or "${TMPDIR:-/tmp}") if resources.scratch else "",
+        "teller": _teller(job, site, order),
         "excluded": str(options.get("exclude", "")),
     }
     name = "finish" if order.finish else "train" if job.kind == "train" else "predict"

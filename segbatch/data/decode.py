@@ -10,6 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from segbatch.data import formats, pictures
+from segbatch.data.faults import PictureError
 from segbatch.data.formats import ImageFormat
 from segbatch.spec.labels import UNCLAIMED
 
@@ -17,7 +18,7 @@ __all__ = ["ImageFormat", "decode_image", "decode_mask"]
 
 
 def decode_image(content: tf.Tensor, fmt: ImageFormat) -> tf.Tensor:
-    """Decode a JPEG, PNG, GIF (first frame) or BMP file.
+    """Decode a JPEG, PNG, GIF (first frame), BMP or TIFF (first page) file.
 
     Grey and palette pictures widen to 3 bands; alpha is dropped for 3 bands and for 1. CMYK becomes RGB. With
     `decode: accurate` the result equals Pillow's (but for CMYK files without Adobe's marker, which Pillow takes for
@@ -64,7 +65,7 @@ def decode_mask(content: tf.Tensor, table: bytes) -> tf.Tensor:
         content,
         jpeg=lambda: _first_of_equal(tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")),
         png=lambda: _png_mask(content),
-        other=lambda: _pillow_mask(content),
+        other=lambda: _other_mask(content),
     )
     raw = tf.ensure_shape(raw, [None, None])
     return _look_up(raw, table)
@@ -81,8 +82,8 @@ def _by_kind(
         return tf.equal(tf.strings.substr(content, 0, len(signature)), signature)
 
     def neither() -> tf.Tensor:
-        known = tf.logical_or(starts(formats.GIF_SIGNATURE), starts(formats.BMP_SIGNATURE))
-        with _require(known, "expected a JPEG, PNG, GIF or BMP file"):
+        rare = (formats.GIF_SIGNATURE, formats.BMP_SIGNATURE, *formats.TIFF_SIGNATURES)
+        with _require(tf.reduce_any([starts(signature) for signature in rare]), formats.EXPECTED):
             return other()
 
     return tf.cond(
@@ -103,7 +104,7 @@ def _jpeg_image(content: tf.Tensor, fmt: ImageFormat) -> tf.Tensor:
         method = "INTEGER_FAST" if fast else "INTEGER_ACCURATE"
         return tf.io.decode_jpeg(content, channels=channels, dct_method=method, fancy_upscaling=not fast)
 
-    if fmt.depth != 8 or fmt.bands == 4:
+    if fmt.depth != 8 or fmt.bands not in (1, 3):
         return _refused(fmt, f"JPEG has 8 bits and at most 3 bands; expected {fmt.depth} bits and {fmt.bands} bands")
     if fmt.bands == 3:
         return decode(3)
@@ -113,6 +114,8 @@ def _jpeg_image(content: tf.Tensor, fmt: ImageFormat) -> tf.Tensor:
 
 
 def _png_image(content: tf.Tensor, fmt: ImageFormat) -> tf.Tensor:
+    if fmt.bands not in formats.PICTURE_BANDS:
+        return _refused(fmt, f"PNG has 1, 3 or 4 bands; expected {fmt.bands}")
     depth, color = _png_header(content)
     right_depth = tf.equal(depth, 16) if fmt.depth == 16 else tf.less_equal(depth, 8)
     kinds = {
@@ -132,10 +135,8 @@ def _png_header(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _other_image(content: tf.Tensor, fmt: ImageFormat) -> tf.Tensor:
-    if fmt.depth != 8:
-        return _refused(fmt, f"GIF and BMP have 8 bits; expected {fmt.depth}")
-    # TensorFlow ignores a BMP's palette and a GIF's transparent background; these kinds are rare enough for Pillow.
-    return tf.numpy_function(_image_by_pillow, [content, fmt.bands], tf.uint8, stateful=False)
+    # TensorFlow ignores a BMP's palette and a GIF's transparent background, and reads no TIFF.
+    return tf.numpy_function(_image_outside, [content, fmt.bands, fmt.depth], _dtype(fmt), stateful=False)
 
 
 def _refused(fmt: ImageFormat, message: str) -> tf.Tensor:
@@ -158,7 +159,7 @@ def _png_mask(content: tf.Tensor) -> tf.Tensor:
         return tf.cond(
             grey,
             of_grey,
-            lambda: tf.cond(tf.equal(color, formats.PNG_PALETTE), lambda: _pillow_mask(content), of_colors),
+            lambda: tf.cond(tf.equal(color, formats.PNG_PALETTE), lambda: _other_mask(content), of_colors),
         )
 
 
@@ -168,15 +169,18 @@ def _first_of_equal(pixels: tf.Tensor) -> tf.Tensor:
         return first[..., 0]
 
 
-def _pillow_mask(content: tf.Tensor) -> tf.Tensor:
-    return tf.numpy_function(_mask_by_pillow, [content], tf.uint8, stateful=False)
+def _other_mask(content: tf.Tensor) -> tf.Tensor:
+    return tf.numpy_function(_mask_outside, [content], tf.uint8, stateful=False)
 
 
-def _image_by_pillow(content: bytes, bands: int) -> NDArray[np.uint8]:
-    return pictures.to_bands(_open(content), int(bands))
+def _image_outside(content: bytes, bands: int, depth: int) -> NDArray[Any]:
+    values = pictures.to_bands(_open(content), int(bands))
+    if values.dtype.itemsize * 8 != depth:
+        raise PictureError(f"{values.dtype.itemsize * 8}-bit image, where the model takes {depth} bits")
+    return values
 
 
-def _mask_by_pillow(content: bytes) -> NDArray[np.uint8]:
+def _mask_outside(content: bytes) -> NDArray[np.uint8]:
     return pictures.raw_mask(_open(content))
 
 
@@ -187,7 +191,7 @@ def _open(content: bytes) -> Any:
         raise
     except Exception as error:
         # Pillow raises nearly anything; only a ValueError becomes an InvalidArgumentError.
-        raise pictures.PictureError(str(error)) from error
+        raise PictureError(str(error)) from error
 
 
 def _look_up(raw: tf.Tensor, table: bytes) -> tf.Tensor:

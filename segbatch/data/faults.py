@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import zlib
 
-from segbatch.data.formats import HEAD_BYTES, PNG_SIGNATURE, READABLE, kind_of
+from segbatch.data.formats import EXPECTED, HEAD_BYTES, PNG_SIGNATURE, READABLE, kind_of
 
 _SHOWN = 24
 _TEXT_LOOKED_AT = 512
 _LFS_POINTER = b"version https://git-lfs"
 
 
+class PictureError(ValueError):
+    """A picture that cannot be used; the message is the reason, in plain words."""
+
+
 def not_a_picture(content: bytes) -> str | None:
-    """Say why a file cannot be a JPEG, PNG, GIF or BMP by its size and first bytes; None if it may be one."""
+    """Say why a file cannot be of a kind in `READABLE` by its size and first bytes; None if it may be one."""
     if not content:
         return "empty file (0 bytes)"
     kind = kind_of(content[:HEAD_BYTES])
     if kind in READABLE:
         return None
-    expected = "expected JPEG, PNG, GIF or BMP"
     if kind:
-        return f"{kind} file; {expected}"
+        return f"{kind} file; {EXPECTED}"
     if content.startswith(_LFS_POINTER):
         return "a Git LFS pointer, not the picture itself: fetch the files with `git lfs pull`"
     if not any(content):
-        return f"{len(content):,} bytes that are all zero: the file was never written; {expected}"
+        return f"{len(content):,} bytes that are all zero: the file was never written; {EXPECTED}"
     text = _as_text(content[:_TEXT_LOOKED_AT])
     if text is not None:
-        return f"text file, starts with {text[:_SHOWN]!r}; {expected}"
-    return f"not an image of a known kind, starts with the bytes {content[:8].hex(' ')}; {expected}"
+        return f"text file, starts with {text[:_SHOWN]!r}; {EXPECTED}"
+    return f"not an image of a known kind, starts with the bytes {content[:8].hex(' ')}; {EXPECTED}"
 
 
 def _as_text(start: bytes) -> str | None:

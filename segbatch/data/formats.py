@@ -16,14 +16,20 @@ PNG_DEPTH_BYTE = 24
 PNG_COLOR_BYTE = 25
 PNG_GREY, PNG_RGB, PNG_PALETTE, PNG_GREY_ALPHA, PNG_RGBA = 0, 2, 3, 4, 6
 
-READABLE = {
+TIFF_SIGNATURES = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+PICTURE_BANDS = (1, 3, 4)
+"""Bands that other kinds than TIFF can have."""
+
+PICTURES = {
     "JPEG": JPEG_SIGNATURE,
     "PNG": PNG_SIGNATURE,
     "GIF": GIF_SIGNATURE,
     "BMP": BMP_SIGNATURE,
 }
+"""What Pillow reads here."""
+READABLE: dict[str, bytes | tuple[bytes, ...]] = {**PICTURES, "TIFF": TIFF_SIGNATURES}
+EXPECTED = "expected JPEG, PNG, GIF, BMP or TIFF"
 _OTHERS = {
-    "TIFF": (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"),
     "JPEG 2000": (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51"),
     "JPEG XL": (b"\xff\x0a", b"\x00\x00\x00\x0cJXL "),
     "PDF": (b"%PDF",),
@@ -38,8 +44,8 @@ _OTHERS = {
 class ImageFormat:
     """What the network takes, and how JPEG files are decoded for it."""
 
-    bands: Literal[1, 3, 4] = 3
-    """Bands of an image."""
+    bands: int = 3
+    """Bands of an image; others than `PICTURE_BANDS` only TIFF has."""
     depth: Literal[8, 16] = 8
     """Bits of a band: 8 gives uint8, 16 gives uint16."""
     decode: Literal["accurate", "fast"] = "accurate"
@@ -47,7 +53,7 @@ class ImageFormat:
 
 
 def bits_of(head: bytes) -> int:
-    """Bits of a sample, 8 or 16, by a readable file's first `HEAD_BYTES` bytes; fewer than 8 count as 8."""
+    """Bits of a sample, 8 or 16, by the first `HEAD_BYTES` bytes of one of `PICTURES`; fewer than 8 count as 8."""
     deep = head.startswith(PNG_SIGNATURE) and len(head) > PNG_DEPTH_BYTE and head[PNG_DEPTH_BYTE] == 16
     return 16 if deep else 8
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from segbatch.data.faults import PictureError
 from segbatch.data.findings import Finding, Sightings, tallied
 from segbatch.data.formats import ImageFormat
 from segbatch.data.looks import FileChecks, Look
-from segbatch.data.pictures import PictureError, bands_of, check_bands
+from segbatch.data.pictures import bands_of, check_bands
 from segbatch.data.reasons import sized
 
 

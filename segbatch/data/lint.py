@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -15,20 +15,39 @@ from segbatch.data.formats import ImageFormat
 from segbatch.data.image_checks import ImageChecks, Wanted
 from segbatch.data.looks import Look, look_at_image, look_at_mask
 from segbatch.data.mask_checks import MaskChecks
+from segbatch.data.rasters import has_rasterio
 from segbatch.data.region_checks import RegionChecks
 from segbatch.errors import InputError
 from segbatch.runs import packs
 from segbatch.runs.listing import Listing, list_tiles
 from segbatch.runs.splits import assign, hash_fraction
 from segbatch.runs.tiles import Tile
+from segbatch.runs.walk import is_tiff
 from segbatch.spec.bundle import BundleInfo, read_info
 from segbatch.spec.data import PARTS, Split
+from segbatch.spec.gate_job import GateJob
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob
 
-__all__ = ["Finding", "lint"]
+__all__ = ["Finding", "lint", "lint_content"]
 
 Progress = Callable[[int, int], None]
 _AT_ONCE = 256
+
+
+def lint_content(job: Job, names: Container[str]) -> list[Finding]:
+    """Read all files of some of a train job's tiles, and check what is in them.
+
+    Args:
+        job: the job, with an absolute `data.root`.
+        names: of the tiles.
+
+    Returns:
+        Findings, errors first.
+    """
+    listing = list_tiles(job.data, need_masks=True)
+    tiles = [tile for tile in listing.tiles if tile.name in names]
+    found = _content(job, None, listing, tiles, lambda done, total: None)
+    return sorted(found, key=lambda finding: finding.severity != "error")
 
 
 def lint(job: Job, *, full: bool, sample: int, progress: Progress = lambda done, total: None) -> list[Finding]:
@@ -58,6 +77,8 @@ def lint(job: Job, *, full: bool, sample: int, progress: Progress = lambda done,
     findings += about_parts
     gone = {name: set(names) for name, names in absent.items()}
     tiles = [tile for tile in tiles if tile.image not in gone["image"] and tile.mask not in gone["mask"]]
+    tiles, about_kinds = _openable(tiles)
+    findings += about_kinds
     if not full:
         tiles = sorted(tiles, key=lambda tile: (hash_fraction(tile.name, 0), tile.name))[:sample]
     findings += _content(job, info, listing, tiles, progress)
@@ -119,6 +140,20 @@ def _missing(absent: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
 def _of_names(severity: Severity, kind: str, message: str, names: Sequence[str], fix: str) -> Iterator[Finding]:
     if names:
         yield Finding(severity, kind, message, len(names), shown(names[0]), fix)
+
+
+def _openable(tiles: Sequence[Tile]) -> tuple[list[Tile], list[Finding]]:
+    """Leave out tiles of TIFF files where they cannot be read here; tasks may run where they can."""
+    if has_rasterio():
+        return list(tiles), []
+    unseen = {tile for tile in tiles if any(map(is_tiff, (tile.image, tile.mask, tile.prediction, tile.labelled)))}
+    if not unseen:
+        return list(tiles), []
+    first = next(tile.name for tile in tiles if tile in unseen)
+    fix = "pip install 'segbatch[geo]' here to check them, and where tasks run, which need it."
+    message = "TIFF files are read with rasterio, which this Python lacks: they were not looked at"
+    finding = Finding("warning", "TIFF files", message, len(unseen), shown(first), fix)
+    return [tile for tile in tiles if tile not in unseen], [finding]
 
 
 def _tiles(job: Job, listing: Listing) -> tuple[list[Tile], list[Finding]]:
@@ -222,7 +257,7 @@ def _wanted(job: Job, info: BundleInfo | None) -> Wanted:
 
 def _mask_checks(job: Job, info: BundleInfo | None) -> tuple[MaskChecks | None, MaskChecks | None]:
     """Checks of ground truth and of predictions, for those that the job has."""
-    labels = info.labels if info is not None else job.labels
+    labels = info.labels if info is not None else None if isinstance(job, GateJob) else job.labels
     if labels is None or job.data.masks is None:
         return None, None
     masks = MaskChecks(labels, labels.raw_to_index(), "mask")

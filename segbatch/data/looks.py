@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from segbatch.data.faults import PictureError
 from segbatch.data.findings import Finding, Sightings, shown, tallied
-from segbatch.data.pictures import COLOR_MODES, Picture, PictureError, common_colors, read_picture
-from segbatch.data.reasons import raw_mask_of
+from segbatch.data.pictures import COLOR_MODES, Picture, common_colors, read_picture
+from segbatch.data.reasons import raw_mask_of, sized
+from segbatch.runs.walk import TIFF_SUFFIXES
 
 Color = tuple[int, int, int]
 
@@ -21,6 +23,7 @@ _EXTENSIONS = {
     "PNG": {".png"},
     "GIF": {".gif"},
     "BMP": {".bmp"},
+    "TIFF": TIFF_SUFFIXES,
 }
 _COLORS_KEPT = 64
 
@@ -48,9 +51,9 @@ class Look:
     fault: str = ""
     """Why it is of no use; then nothing below is known."""
     kind: str = ""
-    """JPEG, PNG, GIF or BMP, by content."""
+    """JPEG, PNG, GIF, BMP or TIFF, by content."""
     mode: str = ""
-    """Pillow's name for what a pixel holds."""
+    """Name of what a pixel holds, as `Picture.mode`."""
     bits: int = 8
     """Bits of a band."""
     size: tuple[int, int] | None = None
@@ -110,6 +113,8 @@ class FileChecks:
 
     def __init__(self, what: str) -> None:
         self._what = what
+        self.sizes, self.colors = Sightings(), Sightings()
+        """Masks of another size than their tiles, and masks of colours."""
         self._faulty = Sightings()
         self._misnamed: Counter[str] = Counter()
         self._first_misnamed = ""
@@ -123,6 +128,22 @@ class FileChecks:
         if extension.lower() not in _EXTENSIONS[one.kind]:
             self._misnamed[f"{one.kind} named {extension}"] += 1
             self._first_misnamed = self._first_misnamed or f"{one.name} is {one.kind}"
+
+    def add_mask(self, one: Look, size: tuple[int, int] | None) -> MaskContent | None:
+        """Count one file of a mask, and return what it holds, where it could be read.
+
+        Args:
+            one: what the file shows.
+            size: its tile's height and width, where that is known.
+        """
+        self.add(one)
+        if one.size is None or one.mask is None:
+            return None
+        if size is not None and one.size != size:
+            self.sizes.add(one.name, f"{sized(one.size)}, its tile {sized(size)}")
+        if one.mask.colors:
+            self.colors.add(one.name, "holds colours")
+        return one.mask
 
     def findings(self) -> Iterator[Finding]:
         """Yield what was found."""

@@ -10,7 +10,7 @@ import numpy as np
 from segbatch.data.causes import Cause, Values, cause_of
 from segbatch.data.findings import Finding, Sightings
 from segbatch.data.looks import Color, FileChecks, Look
-from segbatch.data.reasons import listed, sized
+from segbatch.data.reasons import listed
 from segbatch.spec.labels import IGNORED, UNCLAIMED, Labels
 
 
@@ -27,7 +27,7 @@ class MaskChecks:
     def __init__(self, labels: Labels, table: bytes, what: str, other: tuple[str, bytes] | None = None) -> None:
         self._labels, self._table, self._what, self._other = labels, table, what, other
         self._files = FileChecks(what)
-        self._colors, self._sizes, self._unclaimed, self._ignored, self._seen = (Sightings() for _ in range(5))
+        self._unclaimed, self._ignored, self._seen = (Sightings() for _ in range(3))
         self._pixels: Counter[int] = Counter()
         self._color_pixels: Counter[Color] = Counter()
         self._palette: dict[int, Color] = {}
@@ -35,18 +35,14 @@ class MaskChecks:
 
     def add(self, one: Look, size: tuple[int, int] | None) -> None:
         """Count one mask; `size` is its tile's height and width, where that is known."""
-        self._files.add(one)
-        if one.size is None or one.mask is None:
+        mask = self._files.add_mask(one, size)
+        if mask is None:
             return
-        if size is not None and one.size != size:
-            self._sizes.add(one.name, f"{sized(one.size)}, its tile {sized(size)}")
-        if one.mask.colors:
-            self._colors.add(one.name, "holds colours")
-            self._color_pixels.update(one.mask.colors)
-        else:
+        self._color_pixels.update(mask.colors)
+        if not mask.colors:
             self._kinds.add(one.kind)
-            self._palette = {**one.mask.palette, **self._palette}
-            self._add_values(one.name, one.mask.values)
+            self._palette = {**mask.palette, **self._palette}
+            self._add_values(one.name, mask.values)
 
     def _add_values(self, name: str, values: Mapping[int, int]) -> None:
         self._seen.add(name)
@@ -61,10 +57,10 @@ class MaskChecks:
         """Yield what was found."""
         what = self._what
         yield from self._files.findings()
-        if self._sizes.count:
+        if self._files.sizes.count:
             fix = f"Mend how files are paired, or bring the {what}s to their tiles' size with nearest neighbour."
-            yield self._sizes.finding("error", "sizes", f"{what}s and their tiles differ in size", fix)
-        if self._colors.count:
+            yield self._files.sizes.finding("error", "sizes", f"{what}s and their tiles differ in size", fix)
+        if self._files.colors.count:
             yield self._colored()
         yield from self._values()
         if self._ignored.count:
@@ -80,7 +76,7 @@ class MaskChecks:
         message += ", ".join(f"#{bytes(color).hex()}" for color in common)
         fix = "Convert them to one channel of class numbers, or to palette PNGs whose pixels hold them"
         fix += f"; by the labels' colours, {', '.join(known)}." if known else "."
-        return self._colors.finding("error", f"colour {self._what}s", message, fix)
+        return self._files.colors.finding("error", f"colour {self._what}s", message, fix)
 
     def _values(self) -> Iterator[Finding]:
         values = Values(self._pixels, self._table, frozenset(self._kinds), self._palette or None)

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from segbatch.data.faults import PictureError
 from segbatch.data.formats import ImageFormat
-from segbatch.data.pictures import Picture, PictureError, check_bands, raw_mask, read_picture
+from segbatch.data.pictures import Picture, check_bands, raw_mask, read_picture
 from segbatch.data.regions import REGION_TABLE
 from segbatch.spec.labels import UNCLAIMED
 

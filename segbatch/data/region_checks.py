@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from segbatch.data.findings import Finding, Sightings
 from segbatch.data.looks import FileChecks, Look
-from segbatch.data.reasons import sized
 
 
 class RegionChecks:
@@ -14,30 +13,24 @@ class RegionChecks:
 
     def __init__(self) -> None:
         self._files = FileChecks("labelled region")
-        self._colors, self._sizes, self._empty = (Sightings() for _ in range(3))
+        self._empty = Sightings()
 
     def add(self, one: Look, size: tuple[int, int] | None) -> None:
         """Count one mask; `size` is its tile's height and width, where that is known."""
-        self._files.add(one)
-        if one.size is None or one.mask is None:
-            return
-        if size is not None and one.size != size:
-            self._sizes.add(one.name, f"{sized(one.size)}, its tile {sized(size)}")
-        if one.mask.colors:
-            self._colors.add(one.name, "holds colours")
-        elif not any(one.mask.values):
+        mask = self._files.add_mask(one, size)
+        if mask is not None and not mask.colors and not any(mask.values):
             self._empty.add(one.name)
 
     def findings(self) -> Iterator[Finding]:
         """Yield what was found."""
         yield from self._files.findings()
-        if self._sizes.count:
+        if self._files.sizes.count:
             fix = "Bring them to their tiles' size with nearest neighbour, or mend `data.labelled`."
-            yield self._sizes.finding("error", "sizes", "labelled regions and their tiles differ in size", fix)
-        if self._colors.count:
+            yield self._files.sizes.finding("error", "sizes", "labelled regions and their tiles differ in size", fix)
+        if self._files.colors.count:
             message = "labelled regions hold colours instead of one value a pixel"
             fix = "Convert them to one channel: 0 where nobody labelled, anything else where somebody did."
-            yield self._colors.finding("error", "colour labelled regions", message, fix)
+            yield self._files.colors.finding("error", "colour labelled regions", message, fix)
         if self._empty.count:
             message = "labelled regions are 0 everywhere: nothing is learned from their tiles"
             fix = "Leave these tiles out, or look whether `data.labelled` names the right folder."

@@ -16,6 +16,7 @@ from segbatch.data.contents import any_packed, read_contents
 from segbatch.data.decode import ImageFormat, decode_image, decode_mask
 from segbatch.data.order import epoch_key, epoch_order
 from segbatch.data.pairs import Pair
+from segbatch.data.rasters import need_rasterio
 from segbatch.data.regions import REGION_TABLE
 from segbatch.data.resize import resize_image, resize_mask
 from segbatch.spec.augmentation import AugmentStep
@@ -68,7 +69,9 @@ def tile_stream(
 
     Raises:
         ValueError: the number of slots is no multiple of `batch_size`.
+        InputError: there are TIFF files, and no rasterio.
     """
+    need_rasterio(fmt.bands, (image for _, image, _ in slots))
     if len(slots) % batch_size:
         raise ValueError(f"expected a multiple of {batch_size} slots, received {len(slots)}")
     packed = any_packed(path for slot in slots for path in slot[1:])
@@ -173,7 +176,11 @@ def sample_stream(
     Returns:
         Dataset of dicts: `index` int64 [b], positions in `pairs`; `image` float32 [b, h, w, bands], 0 to 255 (or
         65535), not normalised; `truth` uint8 [b, h, w], class indices, 255 where ignored.
+
+    Raises:
+        InputError: there are TIFF files, and no rasterio.
     """
+    need_rasterio(fmt.bands, (pair[0] for pair in pairs))
     image_paths, mask_paths = (tf.constant([pair[side] for pair in pairs], tf.string) for side in (0, 1))
     region_paths = _region_paths(pairs)
     key = tf.constant(epoch_key(seed, epoch), tf.int64)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from segbatch.data.faults import PictureError
+from segbatch.data.pictures import shown_values
 from segbatch.errors import Exit, SegbatchError
 from segbatch.evaluation.counts import unpack, unpack_pixels
 from segbatch.evaluation.pictures import panel_names, tile_picture
@@ -21,7 +18,6 @@ from segbatch.evaluation.read import read_index_map
 from segbatch.evaluation.record import TileRecord
 from segbatch.evaluation.report import write_report
 from segbatch.evaluation.summary import Title
-from segbatch.runs import packs
 from segbatch.runs.journal import NO_TRUTH, JournalRow, read_rejections
 from segbatch.runs.mask_archives import collect, discard
 from segbatch.runs.masks import mask_path, with_table
@@ -97,7 +93,7 @@ class Merge:
     def records(self) -> Iterator[TileRecord]:
         """Yield the finished tiles; rejected and missing ones are noted on the way."""
         rejections = Sweep(self.run, read_rejections)
-        for index, tile, row in with_table(self.run, checked_tiles(self.run)):
+        for index, tile, row in with_table(self.run, checked_tiles(self.run, trust=True)):
             if row is not None:
                 yield self._record(tile, row)
             elif told := rejections.at(index):
@@ -127,11 +123,9 @@ class Merge:
                 truth = read_index_map(Path(record.masks_root, tile.mask), record.labels.raw_to_index(), role="truth")
             image = None
             if record.images_root and tile.image:
-                content = packs.read_bytes(os.path.join(record.images_root, tile.image))
-                with Image.open(io.BytesIO(content)) as opened:
-                    image = np.asarray(opened.convert("RGB") if opened.mode in ("P", "CMYK", "1") else opened)
+                image = shown_values(Path(record.images_root, tile.image))
             return tile_picture(image, truth, predicted, record.labels)
-        except (OSError, SegbatchError):
+        except (OSError, PictureError, SegbatchError):
             return None
 
     def _written_table(self) -> bytes:
@@ -169,6 +163,7 @@ def _provenance(run: Run) -> dict[str, Any]:
         "truth": record.masks_root,
         "masks": record.predictions_root or str(run.paths.masks),
         "model": record.bundle,
+        "registered as": record.model,
         "versions": record.versions,
         "digests": record.digests,
     }

@@ -85,7 +85,7 @@ class Card:
 
 def render_page(content: PageContent) -> str:
     """Return the page as HTML text: no scripts, no resource from elsewhere, light and dark."""
-    return _template().render(
+    return template(TEMPLATE).render(
         page=content,
         cards=list(_cards(content)),
         classes=list(_classes(content)),
@@ -145,7 +145,8 @@ def flatten(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, s
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """Read a page's template, with the filters that all pages use."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -156,7 +157,7 @@ def _template() -> Template:
         keep_trailing_newline=True,
     )
     environment.filters |= {"fixed": fixed, "percent": percent, "count": count, "data_uri": data_uri}
-    return environment.get_template(TEMPLATE)
+    return environment.get_template(name)
 
 
 def _cards(content: PageContent) -> Iterator[Card]:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
+from segbatch.data.faults import PictureError
 from segbatch.data.formats import HEAD_BYTES, READABLE, kind_of
-from segbatch.data.pictures import PictureError, open_picture, raw_mask
+from segbatch.data.pictures import open_picture, raw_mask
 from segbatch.errors import InputError
 from segbatch.evaluation.counts import IndexMap
 from segbatch.runs import packs

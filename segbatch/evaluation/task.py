@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -15,7 +16,7 @@ from segbatch.runs.journal import JournalRow, JournalWriter, RejectionWriter
 from segbatch.runs.outputs import checked_tiles, fingerprint
 from segbatch.runs.progress import TaskProgress
 from segbatch.runs.run import Run
-from segbatch.runs.tiles import Tile
+from segbatch.runs.tiles import Tile, read_tiles
 from segbatch.spec.job import EvaluateJob
 
 CHUNK = 64
@@ -31,14 +32,14 @@ def evaluate_task(run: Run, task: int, attempt: int, stop: Callable[[], bool], l
     if not isinstance(job, EvaluateJob):
         raise InputError(f"{run.label} is no evaluate run")
     paths, shard = run.paths.task(task), run.shard(task)
-    todo = [(index, tile) for index, tile, row in checked_tiles(run, task) if row is None]
+    todo = array("q", (index for index, _, row in checked_tiles(run, task) if row is None))
     finished, rejected = shard.count - len(todo), 0
     log(f"{shard.count} tiles, {finished} done before")
     counter = _Counter(run, job)
     journal, rejections = JournalWriter(paths.journal(attempt)), RejectionWriter(paths.rejected(attempt))
     progress = TaskProgress(paths.progress, shard.count)
     with ThreadPoolExecutor(max(2, len(os.sched_getaffinity(0)))) as pool:
-        for chunk in _chunks(iter(todo)):
+        for chunk in _chunks(_among(enumerate(read_tiles(run.paths.tiles, shard), shard.first), todo)):
             rows = []
             for (index, tile), outcome in zip(chunk, pool.map(counter, chunk), strict=True):
                 if isinstance(outcome, JournalRow):
@@ -56,6 +57,16 @@ def evaluate_task(run: Run, task: int, attempt: int, stop: Callable[[], bool], l
     journal.close()
     progress.update(finished, note="done", rejected=rejected, force=True)
     return int(Exit.OK)
+
+
+def _among(tiles: Iterator[tuple[int, Tile]], indexes: Sequence[int]) -> Iterator[tuple[int, Tile]]:
+    """Yield the tiles of some ascending indexes."""
+    wanted = iter(indexes)
+    following = next(wanted, None)
+    for index, tile in tiles:
+        if index == following:
+            yield index, tile
+            following = next(wanted, None)
 
 
 def _chunks(items: Iterator[tuple[int, Tile]]) -> Iterator[Sequence[tuple[int, Tile]]]:

@@ -24,6 +24,7 @@ from segbatch.models.bundle import Bundle, load_bundle, resized_model
 from segbatch.runs.bundles import bundle_digest
 from segbatch.runs.cuts import batch_tiles
 from segbatch.runs.journal import JournalWriter, RejectionWriter
+from segbatch.runs.marks import vouch
 from segbatch.runs.mask_archives import open_output
 from segbatch.runs.outputs import checked_tiles
 from segbatch.runs.progress import TaskProgress, read_progress
@@ -63,6 +64,7 @@ class _PredictTask:
         self._rejections = RejectionWriter(self._paths.rejected(attempt))
         self._roots: Roots = ("", "", "")
         self._rejected = 0
+        self._refused: list[int] = []
         self._waiting = 0.0
         self._computing = 0.0
         self._started = time.perf_counter()
@@ -74,6 +76,7 @@ class _PredictTask:
         self._log(f"{len(self._tiles)} tiles, {len(self._tiles) - len(missing)} done before, {len(missing)} to do")
         started = time.perf_counter()
         if not missing:
+            vouch(self._run, self._task, self._attempt)
             progress.update(len(self._tiles), note="done", force=True, rejected=0, spent=dict(self._before))
             return int(Exit.OK)
         bundle = self._bundle()
@@ -84,13 +87,14 @@ class _PredictTask:
                 self._stream(missing, self._step(bundle), bundle, writers, progress)
             finally:
                 self._account(progress, writers, len(self._tiles) - len(missing), note="stopped")
+        vouch(self._run, self._task, self._attempt, self._refused)
         self._account(progress, writers, len(self._tiles) - len(missing), note="done")
         self._log_speed(writers)
         return int(Exit.OK)
 
     def _missing(self) -> set[int]:
-        """Positions in the shard whose masks are not proven, checked against the files themselves."""
-        checked = checked_tiles(self._run, self._task)
+        """Positions in the shard whose masks are not proven: vouched for, or checked against the files themselves."""
+        checked = checked_tiles(self._run, self._task, trust=True)
         return {index - self._shard.first for index, _, row in checked if row is None}
 
     def _bundle(self) -> Bundle:
@@ -229,6 +233,7 @@ class _PredictTask:
         self._rejections.write(self._shard.first + position, tile.name, reason)
         self._log(f"rejected {tile.name!r}: {reason}")
         self._rejected += 1
+        self._refused.append(self._shard.first + position)
         if self._rejected > self._allowed():
             raise TooManyRejectedError(
                 f"{self._rejected} tiles could not be read, more than predict.max_rejected: "

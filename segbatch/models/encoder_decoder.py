@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import keras
 
-from segbatch.models.features import encoder_of, features_of
+from segbatch.models.features import OnEncoder, features_of
 from segbatch.models.registry import ARCHITECTURES, DECODERS
 from segbatch.spec.network import Model
 
 
 @ARCHITECTURES.register("encoder_decoder")
-class EncoderDecoder:
+class EncoderDecoder(OnEncoder):
     """An encoder, pretrained or not, and a decoder with skip connections."""
-
-    def multiple(self, model: Model) -> int:
-        """Return the encoder's multiple.
-
-        Raises:
-            InputError: no encoder, or an unknown one.
-        """
-        return encoder_of(model).multiple
 
     def connect(self, model: Model, inputs: keras.KerasTensor, channels: int) -> keras.KerasTensor:
         """Return logits, float32 (B, height, width, channels).

@@ -27,6 +27,18 @@ def encoder_of(model: Model) -> Encoder:
     return ENCODERS.get(model.encoder)()
 
 
+class OnEncoder:
+    """What architectures have in common that take all their features from an encoder."""
+
+    def multiple(self, model: Model) -> int:
+        """Return the encoder's multiple.
+
+        Raises:
+            InputError: no encoder, or an unknown one.
+        """
+        return encoder_of(model).multiple
+
+
 def strides_of(encoder: Encoder) -> dict[int, str]:
     """Return an encoder's taps by how many pixels of the input stand for one of theirs, finest first."""
     last = len(encoder.taps) - 1

@@ -10,7 +10,7 @@ import keras
 from keras import layers
 
 from segbatch.models.blocks import conv_norm_relu, dropped, logits
-from segbatch.models.features import encoder_of, features_of, strides_of
+from segbatch.models.features import OnEncoder, encoder_of, features_of, strides_of
 from segbatch.models.registry import ARCHITECTURES
 from segbatch.spec.network import Model
 
@@ -20,19 +20,11 @@ FINEST = 4
 
 
 @ARCHITECTURES.register("fpn")
-class FPN:
+class FPN(OnEncoder):
     """A pyramid on the encoder's features from 1/4 on, each level brought to 1/4 and summed; `filters` default to 128.
 
     An encoder that ends at 1/16, such as vgg16, gives a pyramid of three levels instead of four.
     """
-
-    def multiple(self, model: Model) -> int:
-        """Return the encoder's multiple.
-
-        Raises:
-            InputError: no encoder, or an unknown one.
-        """
-        return encoder_of(model).multiple
 
     def connect(self, model: Model, inputs: keras.KerasTensor, channels: int) -> keras.KerasTensor:
         """Return logits, float32 (B, height, width, channels).

@@ -11,6 +11,7 @@ import keras
 
 from segbatch.errors import InputError
 from segbatch.spec.bundle import BundleInfo
+from segbatch.spec.data import MOST_BANDS
 from segbatch.spec.labels import Labels
 
 Output = Literal["logits", "probabilities"]
@@ -85,7 +86,7 @@ def derive_info(
         head=head,
         output=_detected_output(path, model, head) if output == "auto" else output,
         input=(height, width),
-        bands=cast(Literal[1, 3, 4], bands),
+        bands=bands,
         normalize=normalize,
     )
 
@@ -109,8 +110,8 @@ def _input_form(path: Path, model: keras.Model) -> tuple[int, int, int]:
             "Build the model with such an input, as in keras.Input((256, 256, 3)), and save it again."
         )
     _, height, width, bands = shapes[0]
-    if bands not in (1, 3, 4):
-        raise InputError(f"{path}: expected an input of 1, 3 or 4 bands, received {bands}, in {_text(shapes)}.")
+    if not 1 <= bands <= MOST_BANDS:
+        raise InputError(f"{path}: expected an input of 1 to {MOST_BANDS} bands, received {bands}, in {_text(shapes)}.")
     return height, width, bands
 
 

@@ -123,3 +123,18 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's content, read in pieces."""
     with path.open("rb") as handle:
         return f"sha256:{hashlib.file_digest(handle, 'sha256').hexdigest()}"
+
+
+def flush_tree(folder: Path) -> None:
+    """Flush a finished folder and all its files to disk, so that it may be renamed to where others read it."""
+    for path in (*folder.rglob("*"), folder):
+        flush(path)
+
+
+def flush(path: Path) -> None:
+    """Flush a file, or the names in a folder, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

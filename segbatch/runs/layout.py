@@ -31,6 +31,11 @@ class TaskPaths:
         """How far the task is."""
         return self.folder / "progress.json"
 
+    @property
+    def mark(self) -> Path:
+        """What the task vouches for, once it has ended by itself."""
+        return self.folder / "proven.json"
+
     def journal(self, attempt: int) -> Path:
         """Proof of the tiles that one attempt finished."""
         return self.folder / f"journal-{attempt}.csv"
@@ -80,6 +85,11 @@ class RunPaths:
         return self.folder / "split.csv"
 
     @property
+    def news(self) -> Path:
+        """Names of the tiles that are new since the last training, one JSON string a line; only where asked for."""
+        return self.folder / "new.jsonl"
+
+    @property
     def cuts(self) -> Path:
         """How what was missing was cut into new tasks, one JSON line each time."""
         return self.folder / "cuts.jsonl"
@@ -126,6 +136,10 @@ class RunPaths:
     def forced(self) -> Path:
         """Says that a training goes on although its job was changed; there from `resume --force` until its end."""
         return self.folder / "forced.json"
+
+    def notices(self, end: str) -> Path:
+        """Who was told of one end of the run, one JSON line each; there as soon as somebody begins to tell."""
+        return self.folder / "notices" / f"{end}.jsonl"
 
     @property
     def report(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -123,6 +124,8 @@ def _contents(run: Run, proven: Sequence[Proven]) -> Iterator[tuple[str, bytes]]
     for index, tile, row in proven:
         try:
             content = read_mask(run, index, tile, row)
+            if zlib.crc32(content) != row.crc32:
+                raise OSError("it is another one than was journalled")
         except OSError as error:
             message = f"the mask of {tile.name!r} has gone: {error}. Resume the run to make it anew."
             raise SegbatchError(message) from error

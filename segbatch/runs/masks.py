@@ -122,7 +122,8 @@ class FolderOutput:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._made.add(path.parent)
         # Not flushed to disk one by one, which would quarter the speed: a mask that a dying node lost no longer has
-        # the size and CRC of its journal row, and is made again.
+        # the size and CRC of its journal row, and is made again. The task flushes all at once before it vouches for
+        # them.
         write_bytes(path, data, durable=False)
 
     def close(self) -> None:

@@ -130,6 +130,12 @@ def read_bytes(path: str | Path) -> bytes:
     return read_member(archive, entry)
 
 
+def file_of(path: Path) -> Path:
+    """Return the file that holds a picture: its archive, or the file itself."""
+    place = split_path(str(path))
+    return Path(place[0]) if place is not None and not path.exists() else path
+
+
 def exists(path: str) -> bool:
     """Tell whether there is such a file, or such a member of a pack."""
     place = split_path(path)

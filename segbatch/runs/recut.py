@@ -7,11 +7,11 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from segbatch.errors import InputError, SegbatchError
 from segbatch.runs.cuts import Cut, batch_tiles, record_cut
-from segbatch.runs.outputs import checked_tiles
+from segbatch.runs.outputs import missing_tiles
 from segbatch.runs.run import Run
 from segbatch.runs.tiles import line_starts
 
@@ -47,7 +47,7 @@ def recut(run: Run, tasks: int) -> Recut:
             f"task. Go on with: segbatch resume {run.paths.folder}"
         )
     batch = batch_tiles(run.job)
-    missing = array("q", (index for index, _, row in checked_tiles(run) if row is None))
+    missing = array("q", missing_tiles(run))
     spans = share_out([run.shard(task).indexes for task in run.current_tasks], missing, tasks, batch)
     batches = len({index // batch for index in missing})
     if not spans:
@@ -110,6 +110,10 @@ def _within(span: range, indexes: Sequence[int]) -> int:
 
 
 def _offsets(run: Run, firsts: Iterable[int]) -> list[int]:
-    """Bytes of the tile list where the lines of some tiles begin, given by index in ascending order."""
-    wanted = set(firsts)
-    return [start for index, start in enumerate(line_starts(run.paths.tiles)) if index in wanted]
+    """Bytes of the tile list where the lines of some tiles begin; only the shards that hold them are read."""
+    known = sorted(run.record.shards)
+    offsets = []
+    for first in firsts:
+        start, _, offset = known[bisect_right(known, first, key=lambda shard: shard[0]) - 1]
+        offsets.append(next(islice(line_starts(run.paths.tiles, offset), first - start, None)))
+    return offsets

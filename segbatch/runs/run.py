@@ -29,7 +29,7 @@ class RunRecord(Section):
     schema_version: Literal[1] = SCHEMA_VERSION
     id: str
     name: str
-    kind: Literal["train", "predict", "evaluate"]
+    kind: Literal["train", "predict", "evaluate", "gate"]
     created: str
     """UTC, ISO 8601."""
     job_file: str
@@ -46,6 +46,12 @@ class RunRecord(Section):
     """Empty unless truth is labelled in part."""
     bundle: str
     """The model that predicts; empty in other runs."""
+    model: str = ""
+    """The registered version that predicts, as `name@version`; empty where the job names a path."""
+    start_bundle: str = ""
+    """Bundle whose weights training starts from; empty where it starts afresh."""
+    start_from: str = ""
+    """The registered version that `start_bundle` is, as `name@version`; empty where the job names a path."""
     shards: tuple[tuple[int, int, int], ...]
     """First tile, number of tiles, byte offset in tiles.csv: one a task."""
     digests: dict[str, str]

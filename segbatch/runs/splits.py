@@ -5,18 +5,26 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, islice, pairwise, repeat
 from pathlib import Path
 
 from segbatch.errors import InputError
-from segbatch.runs.files import csv_line, digest, write_bytes
-from segbatch.runs.listing import Listing, Row
+from segbatch.runs.files import csv_line, file_digest, replacing
+from segbatch.runs.listing import Listing
+from segbatch.runs.sorting import Sorter, beside, ordered
+from segbatch.runs.tiles import Tile
 from segbatch.spec.data import PARTS, Group, Part, Split
 
 DEFAULT_FRACTIONS: Mapping[Part, float] = {"train": 0.8, "val": 0.2}
+SHOWN = 8
+"""Values that a message names."""
+Row = Mapping[str, str]
+_PART: Mapping[str, Part] = {part: part for part in PARTS}
 Assignment = Mapping[str, tuple[str, Part]]
 """Tile name -> (group, part); tiles that belong to no part are absent."""
+Place = tuple[str, str, str]
+"""A tile's name, its group and its part."""
 
 
 def group_of(name: str, row: Row | None, group: Group | None) -> str:
@@ -47,8 +55,17 @@ def hash_fraction(group: str, seed: int) -> float:
 
     The first 53 bits of SHA-256 over the seed and the group: the most that a float holds exactly.
     """
+    return _hash(group, seed) / 2**53
+
+
+def hash_key(group: str, seed: int) -> str:
+    """Write a group's `hash_fraction` as text that sorts as the number does."""
+    return f"{_hash(group, seed):014x}"
+
+
+def _hash(group: str, seed: int) -> int:
     payload = f"{seed}\0{group}".encode("utf-8", "surrogateescape")
-    return (int.from_bytes(hashlib.sha256(payload).digest()[:8], "big") >> 11) / 2**53
+    return int.from_bytes(hashlib.sha256(payload).digest()[:8], "big") >> 11
 
 
 def assign(listing: Listing, split: Split) -> Assignment:
@@ -57,19 +74,32 @@ def assign(listing: Listing, split: Split) -> Assignment:
     Raises:
         InputError: a column or folder holds an unknown value, or a group would lie in two parts.
     """
-    groups = {tile.name: group_of(tile.name, listing.rows.get(tile.name), split.group) for tile in listing.tiles}
-    parts: Mapping[str, Part]
+    return {tile.name: (group, part) for tile, group, part in assigned(listing, split)}
+
+
+def assigned(listing: Listing, split: Split) -> Iterator[tuple[Tile, str, Part]]:
+    """Yield each tile with its group and part, in the order of the listing; those of no part are left out.
+
+    Memory does not grow with the tiles.
+
+    Raises:
+        InputError: as `assign` does; that of values that nobody explained at the end.
+    """
     if split.by == "hash":
-        parts = _by_hash(groups, split)
-    elif split.by == "counts":
-        parts = _by_counts(groups, split)
-    else:
-        parts = _by_name(listing, split)
-    _no_group_in_two_parts(groups, parts)
-    return {name: (groups[name], part) for name, part in parts.items()}
+        return _by_hash(listing, split)
+    if split.by == "counts":
+        return _by_counts(listing, split)
+    return _by_name(listing, split)
 
 
-def _by_hash(groups: Mapping[str, str], split: Split) -> dict[str, Part]:
+def _grouped(listing: Listing, split: Split) -> Iterator[tuple[Tile, str, Row]]:
+    """Yield each tile with its group and its row of the table."""
+    rows: Iterable[Row] = listing.rows or repeat({})
+    for tile, row in zip(listing.tiles, rows, strict=False):
+        yield tile, group_of(tile.name, row, split.group), row
+
+
+def _by_hash(listing: Listing, split: Split) -> Iterator[tuple[Tile, str, Part]]:
     fractions = split.fractions or DEFAULT_FRACTIONS
     bounds: list[tuple[float, Part]] = []
     upper = 0.0
@@ -78,77 +108,88 @@ def _by_hash(groups: Mapping[str, str], split: Split) -> dict[str, Part]:
             upper += fractions[part]
             bounds.append((upper, part))
     last = bounds[-1][1]
-
-    def part_of(group: str) -> Part:
+    for tile, group, _ in _grouped(listing, split):
         position = hash_fraction(group, split.seed)
-        return next((part for bound, part in bounds if position < bound), last)
-
-    return {name: part_of(group) for name, group in groups.items()}
+        yield tile, group, next((part for bound, part in bounds if position < bound), last)
 
 
-def _by_counts(groups: Mapping[str, str], split: Split) -> dict[str, Part]:
+def _by_counts(listing: Listing, split: Split) -> Iterator[tuple[Tile, str, Part]]:
     """Fill the parts in turn with whole groups in the order of their hash; a group that no longer fits goes on."""
-    members: dict[str, list[str]] = defaultdict(list)
-    for name, group in groups.items():
-        members[group].append(name)
+    members = ordered((hash_key(group, split.seed), group, tile.name) for tile, group, _ in _grouped(listing, split))
     room = {part: (split.counts or {}).get(part, 0) for part in PARTS}
-    parts: dict[str, Part] = {}
-    for group in sorted(members, key=lambda group: (hash_fraction(group, split.seed), group)):
-        part = next((part for part in PARTS if room[part] >= len(members[group])), None)
+    chosen = Sorter()
+    walk = iter(members)
+    for (_, group), of_group in groupby(members, lambda row: row[:2]):
+        size = sum(1 for _ in of_group)
+        part = next((part for part in PARTS if room[part] >= size), None)
+        for _, _, name in islice(walk, size):
+            if part is not None:
+                chosen.add((name, group, part))
         if part is not None:
-            room[part] -= len(members[group])
-            parts.update(dict.fromkeys(members[group], part))
+            room[part] -= size
     short = {part: count for part, count in room.items() if count}
     if short and not split.group:
         wanted = sum((split.counts or {}).values())
-        raise InputError(f"data.split.counts: they ask for {wanted} tiles, there are {len(groups)}.")
-    return parts
+        raise InputError(f"data.split.counts: they ask for {wanted} tiles, there are {len(listing.tiles)}.")
+    tiles = ((tile.name, *tile.fields) for tile in listing.tiles)
+    for row, found in beside(tiles, chosen.rows()):
+        if found is not None:
+            yield Tile(*row[1:]), found[1], _PART[found[2]]
 
 
-def _by_name(listing: Listing, split: Split) -> dict[str, Part]:
+def _by_name(listing: Listing, split: Split) -> Iterator[tuple[Tile, str, Part]]:
     named = split.parts or {part: (part,) for part in PARTS}
     meaning: dict[str, Part] = {value: part for part, values in named.items() for value in values}
-    found: dict[str, Part] = {}
-    values = set()
-    for tile in listing.tiles:
-        if split.by == "column":
-            value = listing.rows[tile.name].get(split.column) or ""
-        else:
-            value = tile.name.split("/")[0] if "/" in tile.name else ""
-        values.add(value)
+    values: set[str] = set()
+    found = False
+    _no_group_in_two_parts(listing, split, meaning)
+    for tile, group, row in _grouped(listing, split):
+        value = _value(tile, row, split)
+        if len(values) <= SHOWN:
+            values.add(value)
         if value in meaning:
-            found[tile.name] = meaning[value]
+            found = True
+            yield tile, group, meaning[value]
     if not found:
         where = f"column {split.column!r}" if split.by == "column" else "the first folders"
         raise InputError(
             f"data.split: {where} hold {_few(sorted(values))}, expected {_few(sorted(meaning))}. "
             "Say what they mean under `data.split.parts`."
         )
-    return found
+
+
+def _value(tile: Tile, row: Row, split: Split) -> str:
+    """What a tile's part goes by."""
+    if split.by == "column":
+        return row.get(split.column) or ""
+    return tile.name.split("/")[0] if "/" in tile.name else ""
 
 
 def _few(values: Sequence[str]) -> str:
-    shown = ", ".join(repr(value) for value in values[:8])
-    return shown + (f" and {len(values) - 8} more" if len(values) > 8 else "")
+    shown = ", ".join(repr(value) for value in values[:SHOWN])
+    return shown + (" and more" if len(values) > SHOWN else "")
 
 
-def _no_group_in_two_parts(groups: Mapping[str, str], parts: Mapping[str, Part]) -> None:
-    seen: dict[str, tuple[str, Part]] = {}
-    for name, part in parts.items():
-        first, other = seen.setdefault(groups[name], (name, part))
-        if other != part:
+def _no_group_in_two_parts(listing: Listing, split: Split, meaning: Mapping[str, Part]) -> None:
+    if split.group is None:
+        return
+    values = ((tile.name, group, _value(tile, row, split)) for tile, group, row in _grouped(listing, split))
+    members = ordered((group, name, meaning[value]) for name, group, value in values if value in meaning)
+    for (group, first, other), (beside_it, name, part) in pairwise(members):
+        if group == beside_it and part != other:
             raise InputError(
-                f"data.split: group {groups[name]!r} would lie in two parts: {first} in {other}, {name} in {part}. "
+                f"data.split: group {group!r} would lie in two parts: {first} in {other}, {name} in {part}. "
                 "Mend the table or folders, or split by hash of the group."
             )
 
 
-def write_split(path: Path, assignment: Assignment) -> str:
-    """Write `split.csv` (tile, group, part; sorted) and return its digest."""
-    rows = [("tile", "group", "part"), *((name, *assignment[name]) for name in sorted(assignment))]
-    data = b"".join(map(csv_line, rows))
-    write_bytes(path, data)
-    return digest(data)
+def write_split(path: Path, places: Iterable[Place]) -> str:
+    """Write `split.csv` (tile, group, part), sorted as the places are, and return its digest."""
+    with replacing(path) as handle:
+        handle.write(csv_line(("tile", "group", "part")))
+        for place in places:
+            handle.write(csv_line(place))
+    return file_digest(path)
 
 
 def read_split(path: Path) -> dict[str, tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,13 @@ from segbatch.runs.files import csv_line, replacing
 from segbatch.runs.packs import plain_name
 
 HEADER = ("image", "mask", "prediction")
+_QUOTED = re.compile(r'[,"\r\n]')
+"""What makes a field of a CSV line need quotes."""
 LABELLED = "labelled"
 """Fourth column, only in lists whose tiles have masks of their labelled regions."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Tile:
     """One image and, where there is one, its mask; paths are POSIX and relative to the run's roots."""
 
@@ -31,6 +34,11 @@ class Tile:
     def name(self) -> str:
         """What reports call the tile: the image's path, or the mask's where no image is named; any archive left out."""
         return plain_name(self.image or self.mask)
+
+    @property
+    def fields(self) -> tuple[str, str, str, str]:
+        """All of it, in order."""
+        return self.image, self.mask, self.prediction, self.labelled
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ def write_tiles(path: Path, tiles: Iterable[Tile], shard_size: int, *, labelled:
         first, count, start = 0, 0, offset
         for tile in tiles:
             row = (tile.image, tile.mask, tile.prediction)
-            offset += handle.write(csv_line((*row, tile.labelled) if labelled else row))
+            offset += handle.write(_line((*row, tile.labelled) if labelled else row))
             count += 1
             if count == shard_size:
                 shards.append(Shard(first, count, start))
@@ -81,6 +89,13 @@ def write_tiles(path: Path, tiles: Iterable[Tile], shard_size: int, *, labelled:
         if count:
             shards.append(Shard(first, count, start))
     return shards
+
+
+def _line(row: tuple[str, ...]) -> bytes:
+    """Return a CSV line as `csv_line` does; most have nothing to quote, and are quickly made."""
+    if _QUOTED.search("".join(row)):
+        return csv_line(row)
+    return (",".join(row) + "\n").encode("utf-8", "surrogateescape")
 
 
 def read_tiles(path: Path, shard: Shard | None = None) -> Iterator[Tile]:
@@ -98,10 +113,15 @@ def read_tiles(path: Path, shard: Shard | None = None) -> Iterator[Tile]:
             yield Tile(*row)
 
 
-def line_starts(path: Path) -> Iterator[int]:
-    """Yield, for each tile of the list in order, the byte where its line begins."""
+def line_starts(path: Path, offset: int = 0) -> Iterator[int]:
+    """Yield, for each tile of the list in order, the byte where its line begins.
+
+    Args:
+        path: the list.
+        offset: byte where the line of the first one wanted begins; by default, that is the first of the list.
+    """
     with path.open("rb") as handle:
-        begin, end, quotes = 0, 0, 0
+        begin, end, quotes = offset, handle.seek(offset), 0
         for line in handle:
             end += len(line)
             quotes += line.count(b'"')

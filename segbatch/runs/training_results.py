@@ -12,10 +12,12 @@ from typing import Any
 from segbatch.errors import InputError
 from segbatch.runs.run import Run
 from segbatch.spec.job import TrainJob
+from segbatch.spec.metrics import column_of, lower_is_better
 
 FIGURES = ("loss", "accuracy", "iou", "dice")
 NOT_COMPARED = frozenset(
-    ("kind", "name", "resources", "finish", "retries", "container", "output", "report", "profile", "slurm")
+    {"kind", "name", "resources", "finish", "retries", "container", "output", "report", "profile", "slurm"}
+    | {"schedule", "notify", "keep"}
 )
 """Sections of a job that do not change what is learned."""
 
@@ -28,7 +30,7 @@ class TrainingResult:
     epochs: int
     """Epochs finished."""
     planned: int
-    """Epochs that the job asks for."""
+    """Epochs that the job asks for, over all its phases."""
     best: int | None
     """The best epoch, counted from 1."""
     part: str
@@ -67,7 +69,7 @@ def read_result(run: Run) -> TrainingResult:
     return TrainingResult(
         label=run.label,
         epochs=epochs,
-        planned=job.train.epochs,
+        planned=sum(job.phase_epochs),
         best=best,
         part=part,
         figures={name: curves[prefix + name][best - 1] if best else None for name in FIGURES},
@@ -97,7 +99,8 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _plain(job: TrainJob) -> dict[str, Any]:
-    return job.model_dump(mode="json") | {"augment": [step.plain() for step in job.augment]}
+    lists = {"augment": [step.plain() for step in job.augment], "phases": [phase.plain() for phase in job.phases]}
+    return job.model_dump(mode="json") | lists
 
 
 def _columns(path: Path) -> dict[str, list[float | None]]:
@@ -124,12 +127,11 @@ def _summary(path: Path) -> dict[str, Any]:
 
 def _best(curves: Mapping[str, Sequence[float | None]], prefix: str, metric: str) -> int | None:
     """The best epoch so far; of equal ones the first."""
-    column = curves.get(prefix + metric, ())
-    known = [(value, -epoch) for epoch, value in enumerate(column, 1) if value is not None]
+    column = curves.get(column_of(metric, prefix), ())
+    known = [value for value in column if value is not None]
     if not known:
         return None
-    value, _ = min(known) if metric == "loss" else max(known)
-    return 1 + list(column).index(value)
+    return 1 + list(column).index(min(known) if lower_is_better(metric) else max(known))
 
 
 def _seconds(path: Path) -> float | None:

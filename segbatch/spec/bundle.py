@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from segbatch.errors import InputError
-from segbatch.spec.data import Size
+from segbatch.spec.data import Bands, Size
 from segbatch.spec.labels import Labels
 from segbatch.spec.normalization import Normalize
 from segbatch.spec.section import Conflict, Section
@@ -39,7 +39,7 @@ class BundleInfo(Section):
     """Height and width that the network takes."""
     resize: Literal["bilinear", "area", "lanczos3"] = "bilinear"
     """How images are brought to the input size."""
-    bands: Literal[1, 3, 4] = 3
+    bands: Bands = 3
     """Bands of the images."""
     depth: Literal[8, 16] = 8
     """Bits of a band."""

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 from segbatch.spec.augmentation import unfit
 from segbatch.spec.course_conflicts import course_conflicts
-from segbatch.spec.data import Data
+from segbatch.spec.data import Data, fixed_folder
+from segbatch.spec.gate_job import GateJob
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob
 from segbatch.spec.loss_conflicts import counted, loss_conflicts
+from segbatch.spec.notify import notices_conflicts
 from segbatch.spec.passthrough import option_conflicts
 from segbatch.spec.registered import unknown_names
 from segbatch.spec.section import Conflict, KeyPath
@@ -24,6 +26,9 @@ def combinations(job: Job) -> Iterator[Conflict]:
 
     Paths are relative to the job. Nothing is read from disk.
     """
+    if isinstance(job, GateJob):
+        yield from option_conflicts(job.slurm)
+        return
     yield from _folders_given(job)
     yield from _folders_apart(job)
     yield from _columns(job.data)
@@ -38,14 +43,17 @@ def combinations(job: Job) -> Iterator[Conflict]:
         yield from _model_and_labels(job)
         yield from _windows(job)
     yield from option_conflicts(job.slurm)
+    yield from notices_conflicts(job.notify)
 
 
 def _folders_given(job: Job) -> Iterator[Conflict]:
     data = job.data
     if not isinstance(job, EvaluateJob):
-        if data.images is None and data.pair.by != "csv":
+        if data.images is None and data.image_list is None and data.pair.by != "csv":
             yield Conflict(
-                ("data", "images"), f"a {job.kind} job needs `data.images`, the folder of the images", (_PAIR,)
+                ("data", "images"),
+                f"a {job.kind} job needs `data.images`, the folder of the images",
+                (_PAIR, ("data", "image_list")),
             )
         if data.predictions is not None:
             message = f"'data.predictions' belongs to kind: evaluate; this job is kind: {job.kind}"
@@ -56,6 +64,9 @@ def _folders_given(job: Job) -> Iterator[Conflict]:
     if data.labelled is not None and not isinstance(job, TrainJob):
         message = f"'data.labelled' belongs to kind: train; this job is kind: {job.kind}"
         yield Conflict(("data", "labelled"), message)
+    if data.new_since is not None and not isinstance(job, TrainJob):
+        message = f"'data.new_since' belongs to kind: train; this job is kind: {job.kind}"
+        yield Conflict(("data", "new_since"), message)
     if data.masks is None and not isinstance(job, PredictJob):
         article = "an" if isinstance(job, EvaluateJob) else "a"
         message = f"{article} {job.kind} job needs `data.masks`, the folder of the ground truth"
@@ -64,30 +75,26 @@ def _folders_given(job: Job) -> Iterator[Conflict]:
 
 def _folders_apart(job: Job) -> Iterator[Conflict]:
     data = job.data
-    folders = {
-        key: os.path.normpath(os.path.join(data.root, folder))
-        for key, folder in (
-            ("images", data.images),
-            ("masks", data.masks),
-            ("labelled", data.labelled),
-            ("predictions", data.predictions.folder if data.predictions else None),
-        )
-        if folder is not None
-    }
-    needs: dict[str, KeyPath] = {key: ("data", key) for key in (*folders, "root")}
-    images, masks, predictions = (folders.get(key) for key in ("images", "masks", "predictions"))
-    if images is not None and images == masks and data.pair.by == "stem":
+    named = [("images", fixed_folder(text)) for text in data.image_sources()]
+    named += [("masks", data.masks)] if data.masks is not None else []
+    named += [("labelled", data.labelled)] if data.labelled is not None else []
+    named += [("predictions", data.predictions.folder)] if data.predictions is not None else []
+    folders = [(key, os.path.normpath(os.path.join(data.root, folder))) for key, folder in named]
+    needs: dict[str, KeyPath] = {key: ("data", key) for key in (*dict(folders), "root")}
+    masks = dict(folders).get("masks")
+    if masks is not None and ("images", masks) in folders and data.pair.by == "stem":
         message = "images and masks are the same folder, where pairing by stem would take each image for its own mask"
         yield Conflict(("data", "masks"), f"{message}; pair by suffix or csv", (*needs.values(), _PAIR))
-    if masks is not None and masks == predictions:
+    if masks is not None and ("predictions", masks) in folders:
         message = "the predictions are the ground truth itself; name the folder of the predicted masks"
         yield Conflict(("data", "predictions", "folder"), message, tuple(needs.values()))
+    labelled = dict(folders).get("labelled")
     for key in ("images", "masks"):
-        if "labelled" in folders and folders["labelled"] == folders.get(key):
+        if labelled is not None and (key, labelled) in folders:
             message = f"the labelled regions are the {key} themselves; name the folder of their masks"
             yield Conflict(("data", "labelled"), message, tuple(needs.values()))
     runs = os.path.normpath(job.output.runs) if job.output.runs else ""
-    for key, folder in folders.items():
+    for key, folder in folders:
         if runs and _inside(runs, folder):
             message = f"runs cannot be written inside `data.{key}`, whose pictures they would become: {folder}"
             yield Conflict(("output", "runs"), message, (needs[key], needs["root"]))

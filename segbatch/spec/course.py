@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from segbatch.spec.augmentation import Augment
-from segbatch.spec.inference import Limit
+from segbatch.spec.inference import Limit, wrong_model_name
 from segbatch.spec.metrics import Metric
 from segbatch.spec.optimizer import Count, Epoch, Positive, Schedule, Share, in_order
-from segbatch.spec.section import Conflict, Expected, Section
+from segbatch.spec.section import Conflict, Expected, FileName, Section
 
 Dropout = Annotated[
     Share | tuple[tuple[Epoch, Share], ...],
@@ -38,6 +38,9 @@ class Train(Section):
     """Times the training part is seen."""
     batch_size: Count = 32
     """Tiles in one step, over all devices, nodes and `accumulate` parts: the learning rate is for this many."""
+    start_from: FileName | None = None
+    """Model whose weights training starts from: a bundle folder or a registered model, such as forest@champion; of the
+    same network, bands and classes. Where there is no champion yet, and by default, training starts afresh."""
     best: Metric = "iou"
     """Validation figure that picks the best epoch: loss, accuracy, iou, dice, or one class's, such as iou:building. The
     bundle holds that epoch's weights."""
@@ -69,8 +72,10 @@ class Train(Section):
     """Unreadable or mislabelled tiles that training may leave out: a count, or a share below 1."""
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Dropout rates that are not in order."""
+        """Dropout rates that are not in order, and what looks like a registered model's name and is none."""
         yield from dropout_conflicts(self.dropout)
+        if self.start_from is not None:
+            yield from wrong_model_name(("start_from",), self.start_from)
 
 
 class Phase(Section):
@@ -92,6 +97,11 @@ class Phase(Section):
     """As `augment`; an empty list switches augmentation off."""
     optimizer_state: Literal["keep", "reset"] = "keep"
     """Whether momenta and the like go on from the phase before; those of weights that were frozen begin at nothing."""
+
+    def plain(self) -> dict[str, Any]:
+        """All that it says, as plain JSON values."""
+        said = self.model_dump(mode="json", exclude_none=True)
+        return said if self.augment is None else said | {"augment": [step.plain() for step in self.augment]}
 
     def conflicts(self) -> Iterator[Conflict]:
         """Dropout rates that are not in order."""

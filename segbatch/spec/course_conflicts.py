@@ -42,13 +42,14 @@ def _metrics(job: TrainJob) -> Iterator[Conflict]:
 
 def _schedules(job: TrainJob) -> Iterator[Conflict]:
     """Warm-ups and steps that lie beyond the end of their phase."""
+    phases = list(zip(job.phases, job.phase_epochs, strict=False))
     whole: list[tuple[KeyPath, Schedule, int]] = []
     if not job.phases or any(phase.schedule is None for phase in job.phases):
-        inherited = [phase.epochs or job.train.epochs for phase in job.phases if phase.schedule is None]
+        inherited = [epochs for phase, epochs in phases if phase.schedule is None]
         whole.append((("optimizer", "schedule"), job.optimizer.schedule, min(inherited, default=job.train.epochs)))
-    for position, phase in enumerate(job.phases):
+    for position, (phase, epochs) in enumerate(phases):
         if phase.schedule is not None:
-            whole.append((("phases", position, "schedule"), phase.schedule, phase.epochs or job.train.epochs))
+            whole.append((("phases", position, "schedule"), phase.schedule, epochs))
     for path, schedule, epochs in whole:
         if schedule.warmup_epochs >= epochs:
             message = f"the warm-up takes {schedule.warmup_epochs:g} epochs of {epochs}; nothing would be left"

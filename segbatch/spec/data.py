@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -14,7 +15,9 @@ Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 Side = Annotated[int, Field(ge=1, le=65536)]
 Size = Annotated[tuple[Side, Side], Expected("[height, width], each a whole number from 1 to 65536")]
-
+MOST_BANDS = 32
+Bands = Annotated[int, Field(ge=1, le=MOST_BANDS)]
+"""Bands of an image."""
 
 PAIRING_KEYS: Mapping[str, tuple[str, ...]] = {
     "suffix": ("image_suffix", "mask_suffix"),
@@ -147,13 +150,36 @@ class Predictions(Section):
     """What their pixels hold: class ids, or the labels' raw values."""
 
 
+Images = Annotated[
+    FileName | Annotated[tuple[FileName, ...], Field(min_length=1)],
+    Expected("a path or pattern, or a list of one or more of them"),
+]
+
+
+def is_pattern(text: str) -> bool:
+    """Tell whether a path holds wildcards."""
+    return any(sign in text for sign in "*?[")
+
+
+def fixed_folder(text: str) -> str:
+    """Return a path, or what stands before the first folder or name with a wildcard."""
+    parts = text.split("/")
+    fixed = "/".join(takewhile(lambda part: not is_pattern(part), parts))
+    return fixed or ("/" if text.startswith("/") else ".")
+
+
 class Data(Section):
     """Images and masks on disk."""
 
     root: FileName = "."
     """Folder that the other paths start from, relative to the job file."""
-    images: FileName | None = None
-    """Folder of the images, searched with all folders below it."""
+    images: Images | None = None
+    """Folder of the images, searched with all folders below it; or a pattern, such as "2019/**/*.jpg", where `*`, `?`
+    and `[...]` stay within a name and `**` stands for any folders or none; or a list of folders and patterns. The
+    names of tiles, and the paths of their masks, start from the deepest folder that holds all of these."""
+    image_list: FileName | None = None
+    """Text file of the images to use, one path a line, or each with a zero byte behind it as `find -print0` writes
+    them; relative to `data.images`, or absolute. Relative to `data.root` itself."""
     masks: FileName | None = None
     """Folder of the ground truth masks."""
     labelled: FileName | None = None
@@ -167,14 +193,33 @@ class Data(Section):
     """How tiles are divided into train, val and test."""
     part: Part | None = None
     """In predict and evaluate jobs: only this part of the split."""
+    new_since: Literal["last"] | None = None
+    """In train jobs that run again and again: tiles that the last training of this job had not are checked, every one,
+    and where there are none there is nothing to do. It trains on all, old and new."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Only this many tiles (of each part, when training), chosen by hash of their names: for a quick trial."""
-    bands: Literal[1, 3, 4] = 3
-    """Bands of the images. Grey and palette pictures widen to three; alpha is dropped from four."""
+    bands: Bands = 3
+    """Bands of the images: 1, 3 or 4; any other number, up to 32, is read from (Geo)TIFF alone. Grey and palette
+    pictures widen to three; alpha is dropped from four. A TIFF has as many bands as are said here, or alpha besides."""
     depth: Literal[8, 16] = 8
-    """Bits of a band. 16-bit images are read from PNG."""
+    """Bits of a band. 16-bit images are read from PNG and TIFF."""
     decode: Literal["accurate", "fast"] = "accurate"
     """JPEG decoding: `accurate` equals Pillow and libjpeg to the bit, `fast` saves a tenth of the time. Kept in the
     bundle, so that predict decodes as training did."""
     size: Size | None = None
     """Height and width that every tile has; tiles of another size are rejected. Defaults to any size."""
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """A list or a table beside sources that are no single folder, or beside each other."""
+        single = not isinstance(self.images, tuple) and not any(sign in (self.images or "") for sign in "*?")
+        for key, what in (("image_list", "a list"), ("pair", "a table")):
+            if not single and (self.image_list is not None if key == "image_list" else self.pair.by == "csv"):
+                message = f"the paths of {what} start from one folder; `data.images` is a pattern or a list of sources"
+                yield Conflict(("images",), message, ((key,),))
+        if self.image_list is not None and self.pair.by == "csv":
+            message = "the table names the images already; leave `image_list` out, or pair by stem or suffix"
+            yield Conflict(("image_list",), message, (("pair", "by"),))
+
+    def image_sources(self) -> tuple[str, ...]:
+        """Folders and patterns of the images; none where they were not named."""
+        return self.images if isinstance(self.images, tuple) else (self.images,) if self.images is not None else ()

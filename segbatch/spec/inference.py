@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from segbatch.spec.data import Side
-from segbatch.spec.section import Conflict, Expected, FileName, Section
+from segbatch.spec.model_name import is_model_name, parse_model_name
+from segbatch.spec.section import Conflict, Expected, FileName, KeyPath, Section
 
 Layout = Literal["mirror", "sharded", "tar"]
 Count = Annotated[int, Field(ge=1)]
@@ -22,12 +23,27 @@ class TrainedModel(Section):
     """The model to predict with; a plain path stands for `{bundle: path}`."""
 
     bundle: FileName
-    """Bundle folder of a train run (`.../model`), or a Keras file (`.keras`, `.h5`) with the job's own labels."""
+    """Bundle folder of a train run (`.../model`), a registered model (`forest@champion`, `forest@2026-11-20`), or a
+    Keras file (`.keras`, `.h5`) with the job's own labels."""
     normalize: Literal["unit", "imagenet"] = "unit"
     """For Keras files, which do not say: how their inputs were normalised. `unit`: 0 to 1. `imagenet`: that minus
     ImageNet's mean, over its deviation."""
     output: Literal["auto", "logits", "probabilities"] = "auto"
     """For Keras files: what they give. `auto` looks at the last activation."""
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """What looks like a registered model's name and is none."""
+        yield from wrong_model_name(("bundle",), self.bundle)
+
+
+def wrong_model_name(key: KeyPath, text: str) -> Iterator[Conflict]:
+    """Yield a conflict where a text looks like a registered model's name and is none."""
+    if is_model_name(text) and parse_model_name(text) is None:
+        message = (
+            f"expected a registered model such as forest@champion or forest@2026-11-20, received {text!r}; "
+            "before a folder whose name has an @ goes ./"
+        )
+        yield Conflict(key, message)
 
 
 class Predict(Section):

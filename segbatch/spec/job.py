@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator
 
 from segbatch.spec.augmentation import Augment
+from segbatch.spec.common import Common
 from segbatch.spec.course import Phases, Train
-from segbatch.spec.data import Data
-from segbatch.spec.inference import Predict, Report, TrainedModel
+from segbatch.spec.gate_job import GateJob
+from segbatch.spec.inference import Predict, TrainedModel
 from segbatch.spec.labels import Labels
 from segbatch.spec.loss import Loss
 from segbatch.spec.network import Model
 from segbatch.spec.optimizer import Optimizer
-from segbatch.spec.resources import Container, FinishResources, Output, Resources, Retries
-from segbatch.spec.section import Expected, Section
+from segbatch.spec.section import Expected
 
 
 def _as_bundle(value: object) -> object:
@@ -23,37 +23,6 @@ def _as_bundle(value: object) -> object:
 
 
 NamedLabels = Annotated[Labels, Expected("a built-in name, the path of a labels file, or a mapping")]
-
-
-class Common(Section):
-    """What every kind of job has."""
-
-    name: Annotated[
-        str,
-        Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"),
-        Expected("a name of up to 100 letters, digits, '.', '_' and '-' that begins with a letter or digit"),
-    ]
-    """Name of the job and of the folder of its runs. Defaults to the job file's name."""
-    data: Data
-    """Images and masks."""
-    resources: Resources = Resources()
-    """What one task needs."""
-    finish: FinishResources = FinishResources()
-    """What the job on a cluster that merges and reports needs."""
-    retries: Retries = Retries()
-    """How often a task is tried again on a cluster."""
-    container: Container = Container()
-    """The image that tasks run in."""
-    output: Output = Output()
-    """Where results go."""
-    report: Report = Report()
-    """What the report shows."""
-    profile: str | None = None
-    """Part of the site file that this job uses."""
-    slurm: dict[str, str | int | bool] = {}
-    """Further sbatch options, passed on as they are."""
-    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
-    """Seed of everything random."""
 
 
 class TrainJob(Common):
@@ -77,6 +46,11 @@ class TrainJob(Common):
     phases: Phases = ()
     """Stretches of epochs, one after the other, each with what differs in it. Defaults to one, as the job says."""
 
+    @property
+    def phase_epochs(self) -> tuple[int, ...]:
+        """Epochs of each phase, in order, unless it is stopped early; a job without phases is one phase."""
+        return tuple(phase.epochs or self.train.epochs for phase in self.phases) or (self.train.epochs,)
+
 
 class PredictJob(Common):
     """Write a mask for every tile, and score them where there is truth."""
@@ -86,9 +60,9 @@ class PredictJob(Common):
     model: Annotated[
         TrainedModel,
         BeforeValidator(_as_bundle, json_schema_input_type=TrainedModel | str),
-        Expected("the path of a bundle folder or Keras file, or a mapping"),
+        Expected("the path of a bundle folder or Keras file, a registered model (forest@champion), or a mapping"),
     ]
-    """The model: a bundle folder, or a Keras file."""
+    """The model: a bundle folder, a registered model, or a Keras file."""
     labels: NamedLabels | None = None
     """The classes; only for Keras files, since a bundle has its own."""
     predict: Predict = Predict()
@@ -104,11 +78,12 @@ class EvaluateJob(Common):
     """The classes: a built-in name, a labels file, or given here."""
 
 
-Job = TrainJob | PredictJob | EvaluateJob
-KINDS: dict[str, type[TrainJob] | type[PredictJob] | type[EvaluateJob]] = {
+Job = TrainJob | PredictJob | EvaluateJob | GateJob
+KINDS: dict[str, type[TrainJob] | type[PredictJob] | type[EvaluateJob] | type[GateJob]] = {
     "train": TrainJob,
     "predict": PredictJob,
     "evaluate": EvaluateJob,
+    "gate": GateJob,
 }
 
 

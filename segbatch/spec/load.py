@@ -19,6 +19,7 @@ from segbatch.spec.overrides import apply_set
 from segbatch.spec.paths import FROM_FILE, FROM_ROOT, at_home, resolve_paths
 from segbatch.spec.problems import JobFileError, Origin, Problem, did_you_mean, listed, nearest, shown
 from segbatch.spec.section import KeyPath
+from segbatch.spec.stage_references import Reference, resolve_references
 from segbatch.spec.validate import Validator, received
 from segbatch.spec.yaml_source import read_yaml
 
@@ -39,6 +40,8 @@ class LoadedJob:
     """All files read: the job file, those it extends, the labels file."""
     document: Document = field(repr=False)
     """The values as written, with their places."""
+    references: tuple[Reference, ...] = ()
+    """What it takes from other stages of its pipeline."""
 
     def error(self, path: KeyPath, message: str, hint: str = "") -> JobFileError:
         """An error that points at the line where the value at `path` was written."""
@@ -61,11 +64,68 @@ def load_job(path: Path | str, sets: Sequence[str] = (), environ: Mapping[str, s
     reading = _Reading(environ)
     document = reading.read(path, shown(path), None)
     _override(document, sets)
+    return _judged(document, reading, path, name_from(path), sets)
+
+
+@dataclass(frozen=True)
+class JobFile:
+    """A job file that another file names."""
+
+    path: Path
+    origin: Origin
+    """Where it is named."""
+
+
+def load_stage(
+    source: Document | JobFile,
+    over: Document | None,
+    path: Path,
+    name: str,
+    products: Mapping[str, str],
+    environ: Mapping[str, str],
+) -> LoadedJob:
+    """Read, complete and validate the job of a pipeline's stage.
+
+    Args:
+        source: the job file, or the keys of the job as they stand in the pipeline's file.
+        over: keys that replace those of the job.
+        path: the pipeline's file, absolute.
+        name: of the job, where it says none.
+        products: what stages make, such as `train.bundle` -> a path.
+        environ: environment for `${VAR}` and `~`.
+
+    Raises:
+        JobFileError: as `load_job`.
+    """
+    reading = _Reading(environ)
+    if isinstance(source, JobFile):
+        path, name = source.path, name_from(source.path)
+        document = reading.read(path, shown(path), source.origin)
+    else:
+        document = reading.continued(source, path)
+    _unfold_model(document)
+    if over is not None:
+        if document.at(("kind",)) == "predict" and isinstance(over.at(_MODEL), str):
+            over.put(("kind",), "predict")
+            _unfold_model(over)
+        document = merged(document, over)
+    return _judged(document, reading, path, name, (), products)
+
+
+def _judged(
+    document: Document,
+    reading: _Reading,
+    path: Path,
+    name: str,
+    sets: Sequence[str],
+    products: Mapping[str, str] | None = None,
+) -> LoadedJob:
     kind, known = _kind(document, reading)
     if kind is None:
         raise JobFileError(document.problems, _order(reading, "", sets))
     _unfold_model(document)
-    doubtful, labels_file, labels_name = _complete(document, path, environ)
+    references = resolve_references(document, products)
+    doubtful, labels_file, labels_name = _complete(document, path, name, reading.environ)
     validator = Validator(
         KINDS[kind],
         document,
@@ -82,7 +142,7 @@ def load_job(path: Path | str, sets: Sequence[str] = (), environ: Mapping[str, s
     if problems or checked.value is None:
         raise JobFileError(problems, _order(reading, labels_name, sets))
     files = (*reading.files, labels_file.absolute()) if labels_file else tuple(reading.files)
-    return LoadedJob(checked.value, path.absolute(), files, document)
+    return LoadedJob(checked.value, path.absolute(), files, document, tuple(references))
 
 
 def _override(document: Document, sets: Sequence[str]) -> None:
@@ -92,7 +152,9 @@ def _override(document: Document, sets: Sequence[str]) -> None:
         _unfold_model(document)
 
 
-def _complete(document: Document, path: Path, environ: Mapping[str, str]) -> tuple[set[KeyPath], Path | None, str]:
+def _complete(
+    document: Document, path: Path, name: str, environ: Mapping[str, str]
+) -> tuple[set[KeyPath], Path | None, str]:
     """Take in the environment, the folders that paths start from, defaults and labels.
 
     Returns:
@@ -100,7 +162,7 @@ def _complete(document: Document, path: Path, environ: Mapping[str, str]) -> tup
     """
     expansion = expand(document, environ)
     doubtful = expansion.doubtful | resolve_paths(document, FROM_FILE, FROM_ROOT, expansion.imported, environ)
-    _defaults(document, path)
+    _defaults(document, path, name)
     labels_file, labels_name = resolve_labels(document, document.value["name"], expansion.imported, environ)
     if document.holds(LABELS) and document.at(LABELS) is None:
         doubtful.add(LABELS)
@@ -131,6 +193,15 @@ class _Reading:
         self._chain.append((os.path.realpath(path), name))
         if document.holds(_EXTENDS):
             document = self._extended(document)
+        self._chain.pop()
+        return document
+
+    def continued(self, document: Document, path: Path) -> Document:
+        """Put what was read already, as part of the file at `path`, on top of what it extends."""
+        if not document.holds(_EXTENDS):
+            return document
+        self._chain.append((os.path.realpath(path), shown(path)))
+        document = self._extended(document)
         self._chain.pop()
         return document
 
@@ -172,6 +243,10 @@ def _kind(document: Document, reading: _Reading) -> tuple[str | None, bool]:
     if isinstance(value, str) and value in KINDS:
         return value, True
     options = listed(map(repr, KINDS), "or")
+    if value == "pipeline":
+        message = "this is a pipeline; here a single job is expected, such as that of one of its stages"
+        document.problems.append(Problem(document.place(("kind",)).value, message))
+        return None, True
     if document.holds(("kind",)):
         hint = did_you_mean(value, KINDS)
         message = f"expected {options}, received {received(value)}{'.' if hint else ''}{hint}"
@@ -199,10 +274,10 @@ def _unfold_model(document: Document) -> None:
     document.places[(*_MODEL, "bundle")] = place
 
 
-def _defaults(document: Document, path: Path) -> None:
-    """Give the job its file's name and its data the file's folder, where nothing else is said."""
+def _defaults(document: Document, path: Path, name: str) -> None:
+    """Give the job its file's (or stage's) name and its data the file's folder, where nothing else is said."""
     if document.at(("name",)) is None:
-        document.put(("name",), name_from(path))
+        document.put(("name",), name)
     data = document.at(("data",))
     if isinstance(data, dict) and data.get("root") is None:
         data["root"] = str(path.absolute().parent)

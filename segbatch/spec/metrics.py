@@ -25,6 +25,11 @@ def kind_of(metric: str) -> str:
     return metric.partition(":")[0]
 
 
+def column_of(metric: str, prefix: str = "") -> str:
+    """Name of a metric's column in the tables of a training; a class has columns of its own, such as `iou building`."""
+    return prefix + metric.replace(":", " ", 1)
+
+
 def lower_is_better(metric: str) -> bool:
     """Tell whether a metric is the better the smaller it is: only the loss is."""
     return metric == "loss"

@@ -7,16 +7,28 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from segbatch.spec.document import Document
+from segbatch.spec.model_name import is_model_name
 from segbatch.spec.problems import Problem
 from segbatch.spec.section import KeyPath
 
 FROM_FILE: frozenset[KeyPath] = frozenset(
-    {("data", "root"), ("output", "runs"), ("model", "bundle"), ("model", "weights"), ("container", "image")}
+    {
+        ("data", "root"),
+        ("output", "runs"),
+        ("output", "registry"),
+        ("model", "bundle"),
+        ("model", "weights"),
+        ("train", "start_from"),
+        ("challenger",),
+        ("champion",),
+        ("container", "image"),
+    }
 )
 """Paths of a job that start from the file."""
 FROM_ROOT: frozenset[KeyPath] = frozenset(
     {
         ("data", "images"),
+        ("data", "image_list"),
         ("data", "masks"),
         ("data", "labelled"),
         ("data", "predictions", "folder"),
@@ -68,6 +80,9 @@ def _texts(document: Document, paths: Collection[KeyPath]) -> Iterator[tuple[Key
         value = document.at(path)
         if isinstance(value, str):
             yield path, value
+        for position, item in enumerate(value if isinstance(value, list) else ()):
+            if isinstance(item, str):
+                yield (*path, position), item
 
 
 def at_home(text: str, environ: Mapping[str, str]) -> str:
@@ -78,7 +93,9 @@ def at_home(text: str, environ: Mapping[str, str]) -> str:
 
 
 def _is_name(path: KeyPath, text: str) -> bool:
-    """Whether the text names something that is no file: built-in weights, an image in a registry, a command."""
+    """Whether the text names something that is no file: weights, a registered model, an image elsewhere, a command."""
+    if path[-1] in ("bundle", "start_from"):
+        return is_model_name(text)
     if path[-1] == "weights":
         return text == WEIGHTS_BY_NAME
     if path[-1] == "image":

@@ -141,3 +141,6 @@ class Output(Section):
 
     runs: FileName | None = None
     """Folder that holds all runs, relative to the job file. Defaults to `runs` in the current folder."""
+    registry: FileName | None = None
+    """Folder of the registered models, relative to the job file. Defaults to the site's, or `registry` beside the
+    runs."""

@@ -8,6 +8,7 @@ from pydantic.json_schema import models_json_schema
 
 from segbatch.spec.job import KINDS
 from segbatch.spec.labels import Labels
+from segbatch.spec.pipeline import PipelineJob
 from segbatch.spec.section import Section
 from segbatch.spec.site import Site
 
@@ -24,9 +25,10 @@ _HAS_DEFAULT = "name"
 
 def job_schema() -> dict[str, Any]:
     """Schema of a job file; which keys it may have depends on its `kind`."""
-    definitions = _definitions(*KINDS.values())
+    models: dict[str, type[Section]] = {**KINDS, "pipeline": PipelineJob}
+    definitions = _definitions(*models.values())
     rules: list[dict[str, Any]] = []
-    for kind, model in KINDS.items():
+    for kind, model in models.items():
         definition = definitions[model.__name__]
         required = [key for key in definition.pop("required") if key not in (_HAS_DEFAULT, "kind")]
         properties = definition["properties"] | {"extends": _EXTENDS}
@@ -44,7 +46,7 @@ def job_schema() -> dict[str, Any]:
         rules.append({"if": said, "then": {"$ref": f"#/$defs/{model.__name__}"}})
         alone = {"allOf": [said, {"not": {"required": ["extends"]}}]}
         rules.append({"if": alone, "then": {"required": required}})
-    kinds = {"enum": list(KINDS), "description": "What the job does."}
+    kinds = {"enum": list(models), "description": "What the job does."}
     return {
         "$schema": _DIALECT,
         "title": "segbatch job",

@@ -13,10 +13,13 @@ from pydantic import Field
 from segbatch.errors import InputError
 from segbatch.spec.document import Document, merged
 from segbatch.spec.environment import expand
+from segbatch.spec.keep import Keep
+from segbatch.spec.notify import Notices, notices_conflicts
 from segbatch.spec.passthrough import option_conflicts, wrong_text
 from segbatch.spec.paths import resolve_paths
 from segbatch.spec.problems import JobFileError, Problem, did_you_mean, shown
 from segbatch.spec.resources import VARIABLE, Container
+from segbatch.spec.schedule import SiteCron
 from segbatch.spec.section import Conflict, FileName, KeyPath, Section
 from segbatch.spec.validate import Checked, Validator
 from segbatch.spec.yaml_source import read_yaml
@@ -26,12 +29,13 @@ _OPTIONS = ("account", "partition", "finish_partition", "qos", "constraint", "re
 _PROFILES: KeyPath = ("profiles",)
 _FILES: tuple[KeyPath, ...] = (
     ("runs",),
+    ("registry",),
     ("python",),
     ("container", "image"),
     *(("templates", name) for name in ("train", "predict", "finish")),
 )
-_SHELL = ("scratch", "prolog")
-"""Keys whose text a shell on the node expands."""
+_SHELL = (("scratch",), ("prolog",), ("cron", "profile"))
+"""Keys whose text a shell expands."""
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -87,6 +91,8 @@ class SiteSettings(Section):
     """Tasks at once on this machine. Defaults to 1."""
     runs: FileName | None = None
     """Folder that holds all runs of jobs that name none, relative to the site file."""
+    registry: FileName | None = None
+    """Folder of the registered models, relative to the site file. Defaults to `registry` beside the runs."""
     account: Text | None = None
     """Account that is charged (`--account`)."""
     partition: Text | None = None
@@ -125,6 +131,12 @@ class SiteSettings(Section):
     """The image that tasks run in, for jobs that name none."""
     environment: dict[str, str] = {}
     """Environment variables of tasks."""
+    cron: SiteCron = SiteCron()
+    """How `segbatch schedule` starts jobs."""
+    notify: Notices = ()
+    """Who is told when a run ends, for jobs that name nobody."""
+    keep: Keep | None = None
+    """What `segbatch prune` leaves of the runs of jobs that do not say it."""
     min_poll_seconds: Annotated[float, Field(gt=0)] = 30.0
     """Shortest time between two questions to the scheduler."""
     slurm: dict[str, str | int | bool] = {}
@@ -152,6 +164,7 @@ class SiteSettings(Section):
             if message := wrong_text(name):
                 yield Conflict(("gpu_types", kind), message)
         yield from option_conflicts(self.slurm)
+        yield from notices_conflicts(self.notify)
         for key in _OPTIONS:
             if key in self.slurm:
                 yield Conflict(("slurm", key), f"say --{key} as `{key}`, a key of the site file")
@@ -232,7 +245,7 @@ def load_site(path: Path | str | None, profile: str | None = None, environ: Mapp
 
 def _for_the_shell(path: KeyPath) -> bool:
     inner = path[2:] if path[0] == "profiles" else path
-    return bool(inner) and inner[0] in _SHELL
+    return any(inner[: len(key)] == key for key in _SHELL)
 
 
 def _unknown_profile(document: Document, profile: str, known: Sequence[str]) -> Problem:

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping
 
 from segbatch.spec import declared
+from segbatch.spec.data import Data
 from segbatch.spec.help import default_text, section_of_items
 from segbatch.spec.job import KINDS
 from segbatch.spec.section import Section
@@ -19,6 +20,7 @@ STARTER_VALUES: Mapping[str, Mapping[str, str]] = {
         "data.predictions.folder": "path/to/predicted/masks",
         "labels": "buildings",
     },
+    "gate": {"model": "forest", "challenger": "path/to/run"},
 }
 """Keys that a job of each kind cannot do without, with something to put in their place."""
 _FIRST = ("kind", "name", "data", "labels", "model")
@@ -27,14 +29,18 @@ _EXAMPLES: Mapping[str, str] = {
     "data.size": "[256, 256]",
     "augment": "[{op: flip_left_right}]",
     "slurm": "{exclude: node7}",
+    "notify": "[{on: failure, mail: ana@example.org}]",
+    "keep": "{runs: 14, days: 90}",
+    "schedule": '{cron: "0 2 * * *", zone: Europe/Madrid}',
     "container.binds": '["/data:/data:ro"]',
     "container.env": "[HF_HOME]",
 }
 """What to show behind keys that have no default."""
 _HIDDEN: Mapping[str, frozenset[str]] = {
     "train": frozenset({"data.part", "data.predictions"}),
-    "predict": frozenset({"data.labelled", "data.predictions", "resources.nodes"}),
-    "evaluate": frozenset({"data.labelled", "resources.nodes"}),
+    "predict": frozenset({"data.labelled", "data.predictions", "data.new_since", "resources.nodes"}),
+    "evaluate": frozenset({"data.labelled", "data.new_since", "resources.nodes"}),
+    "gate": frozenset({*(f"data.{key}" for key in Data.model_fields), "resources.nodes"}),
 }
 """Keys of shared sections that mean nothing in a job of this kind."""
 
@@ -43,7 +49,7 @@ def starter(kind: str, file: str = "job.yaml") -> str:
     """Text of a job file of this kind: what is needed filled in, everything else commented out with its default.
 
     Args:
-        kind: `train`, `predict` or `evaluate`.
+        kind: `train`, `predict`, `evaluate` or `gate`.
         file: name of the file to be, for the commands shown.
     """
     section = KINDS[kind]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import keras
 
 from segbatch.models.build import build
+from segbatch.models.start import take_weights
 from segbatch.models.trainable import set_trainable
 from segbatch.spec.job import TrainJob
 from segbatch.training.basis import Basis
@@ -18,21 +20,25 @@ from segbatch.training.phases import stretches
 from segbatch.training.steps import Steps, assign, values_of
 
 
-def make_steps(job: TrainJob, basis: Basis, distribution: Distribution) -> Steps:
+def make_steps(job: TrainJob, basis: Basis, distribution: Distribution, start: Path | None = None) -> Steps:
     """Build the network, its loss and its optimiser, as a job describes them; the first phase is set up.
 
     Args:
         job: the job.
         basis: what its training part says: class weights and normalisation.
+        distribution: the devices.
+        start: bundle whose weights the network begins with; None for those of the job.
 
     Raises:
-        InputError: the network cannot be built as described.
+        InputError: the network cannot be built as described, or is not the bundle's.
     """
     classes = len(job.labels.scored)
     loss = make_loss(job.loss, classes, basis.weights)
     with distribution.strategy.scope(), _computing_in(job.train.precision):
         model = build(job.model, bands=job.data.bands, channels=loss.channels, seed=job.seed)
         optimizer = make_optimizer(job.optimizer)
+    if start is not None:
+        take_weights(model, start)
     distribution.prepare(model)
     return Steps(
         model,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -88,8 +89,7 @@ def write_sheet(plan: Plan, path: Path, *, tiles: int, epochs: int) -> list[str]
 
 def feed_of(plan: Plan, job: TrainJob) -> Feed:
     """The training part of a job that is only planned."""
-    split = plan.split or {}
-    chosen = [tile for tile in plan.tiles if split[tile.name][1] == "train"]
+    chosen = list(plan.tiles_in("train"))
     pairs = [pair_of(tile, plan.images_root, plan.masks_root, plan.labelled_root) for tile in chosen]
     return Feed("train", pairs, [tile.name for tile in chosen], job, READERS)
 
@@ -131,7 +131,7 @@ def draw_sheet(rows: Sequence[Row], job: TrainJob) -> Image.Image:
     whole = max(GAP + columns * (width + GAP), 480)
     font, small = ImageFont.load_default(FONT), ImageFont.load_default(SMALL)
     legend = _legend(job.labels, whole, small)
-    steps = _wrapped(_spelled(job.augment), whole - 2 * GAP, small)
+    steps = [line for said in described(job, columns - 1) for line in _wrapped(said, whole - 2 * GAP, small)]
     top = HEAD + len(steps) * LINE + legend.height + HEAD
     sheet = Image.new("RGB", (whole, top + len(rows) * block + GAP), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -144,7 +144,8 @@ def draw_sheet(rows: Sequence[Row], job: TrainJob) -> Image.Image:
         draw.text((GAP + column * (width + GAP), top - HEAD + 4), heading, INK, font)
     for number, row in enumerate(rows):
         above = top + number * block
-        for column, (image, truth) in enumerate(zip(_shown(row.images, job.data.depth), row.truths, strict=True)):
+        pictures = visible(row.images, job.data.depth, of_one=True)
+        for column, (image, truth) in enumerate(zip(pictures, row.truths, strict=True)):
             left = GAP + column * (width + GAP)
             picture = scaled(image, (height, width), smooth=True)
             sheet.paste(picture, (left, above))
@@ -166,21 +167,25 @@ def overlaid(image: Rgb, truth: NDArray[np.uint8], labels: Labels) -> Rgb:
     return np.where(ignored[..., None], blend(image, stripes, HIDDEN), out)
 
 
-def _shown(images: NDArray[np.float32], depth: int) -> Rgb:
-    """Pictures of one tile, all with the same grey levels; 16 bits are stretched as the tile itself needs it."""
-    if depth == 8:
-        return visible(images, depth)
-    low, high = np.percentile(images[0], (1, 99))
-    return visible((images - low) * (255 / max(high - low, 1e-6)), 8)
-
-
 def _enlarged(truth: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.asarray(scaled(truth, size, smooth=False))
 
 
+def described(job: TrainJob, epochs: int) -> list[str]:
+    """How the first epochs vary their samples, in words: one text, or one for each stretch of epochs alike."""
+    groups = [
+        ([epoch for epoch, _ in group], steps)
+        for steps, group in groupby(enumerate(augmentations(job, epochs), 1), key=lambda it: it[1])
+    ]
+    if len(groups) == 1:
+        return [_spelled(groups[0][1]) or "no `augment`: every epoch sees the tiles as they are"]
+    return [
+        f"{f'epochs {alike[0]} to {alike[-1]}' if alike[1:] else f'epoch {alike[0]}'}: {_spelled(steps) or 'none'}"
+        for alike, steps in groups
+    ]
+
+
 def _spelled(steps: Sequence[AugmentStep]) -> str:
-    if not steps:
-        return "no `augment`: every epoch sees the tiles as they are"
     said = []
     for step in steps:
         own = {key: value for key, value in step.plain().items() if key not in ("op", "p")}

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from segbatch.runs.files import replacing
+from segbatch.spec.metrics import column_of
 from segbatch.training.metrics import METRICS, Figures
 from segbatch.training.state import EpochRecord, EpochTime
 from segbatch.training.tables import Cell, write_table
@@ -25,7 +26,7 @@ def write_history(path: Path, history: Sequence[EpochRecord], names: Sequence[st
     is undefined is empty.
     """
     header = ["epoch", "phase", *METRICS, *(f"val_{metric}" for metric in METRICS), "learning_rate", "dropout"]
-    header += [f"val_{what} {name}" for name in names for what in ("iou", "dice")]
+    header += [column_of(f"{what}:{name}", "val_") for name in names for what in ("iou", "dice")]
     write_table(path, header, [_row(record, len(names)) for record in history])
 
 

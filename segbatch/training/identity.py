@@ -55,7 +55,7 @@ def identity_of(job: TrainJob, names: Mapping[str, Sequence[str]]) -> Identity:
         "optimizer": job.optimizer.model_dump(mode="json"),
         "augment": [step.plain() for step in job.augment],
         "train": job.train.model_dump(mode="json", include=_SHAPING),
-        "phases": [phase.model_dump(mode="json", exclude_none=True) for phase in job.phases],
+        "phases": [phase.plain() for phase in job.phases],
     }
     tiles = {
         part: {

@@ -14,10 +14,24 @@ OVERLAY = 0.5
 Rgb = NDArray[np.uint8]
 
 
-def visible(images: NDArray[np.float32], depth: int) -> Rgb:
-    """Return images [n, h, w, bands] of 0 to 2**depth - 1 as uint8 [n, h, w, 3]: grey, or the first three bands."""
+def visible(images: NDArray[np.float32], depth: int, *, of_one: bool = False) -> Rgb:
+    """Return images as people see them: grey, or the first three bands.
+
+    Sensors of 16 bits seldom use them all: what is shown of them reaches from the 1st to the 99th percentile.
+
+    Args:
+        images: [n, h, w, bands] of 0 to 2**depth - 1.
+        depth: 8 or 16.
+        of_one: they are views of one tile, and shown in the same light, as the first one needs it.
+
+    Returns:
+        uint8 [n, h, w, 3].
+    """
     bands = images[..., :3] if images.shape[-1] >= 3 else images[..., :1].repeat(3, axis=-1)
-    shown: Rgb = np.rint(np.clip(bands * (255.0 / (2**depth - 1)), 0, 255)).astype(np.uint8)
+    if depth == 16:
+        low, high = np.percentile(bands[:1] if of_one else bands, (1, 99), axis=(1, 2, 3), keepdims=True)
+        bands = (bands - low) * (255.0 / np.maximum(high - low, 1e-6))
+    shown: Rgb = np.rint(np.clip(bands, 0, 255)).astype(np.uint8)
     return shown
 
 

@@ -43,7 +43,8 @@ def stretches(job: TrainJob) -> tuple[Stretch, ...]:
     phases = job.phases or (Phase(),)
     given = job.train.dropout is not None or any(phase.dropout is not None for phase in phases)
     # What one phase has changed, another that does not speak of it has to change back.
-    return tuple(_stretch(job, phase, job.model.dropout if given else None) for phase in phases)
+    own_dropout = job.model.dropout if given else None
+    return tuple(_stretch(job, *it, own_dropout) for it in zip(phases, job.phase_epochs, strict=True))
 
 
 def augmentations(job: TrainJob, epochs: int) -> list[Augment]:
@@ -52,10 +53,10 @@ def augmentations(job: TrainJob, epochs: int) -> list[Augment]:
     return (planned + planned[-1:] * epochs)[:epochs]
 
 
-def _stretch(job: TrainJob, phase: Phase, own_dropout: float | None) -> Stretch:
+def _stretch(job: TrainJob, phase: Phase, epochs: int, own_dropout: float | None) -> Stretch:
     dropout = next((it for it in (phase.dropout, job.train.dropout, own_dropout) if it is not None), None)
     return Stretch(
-        epochs=phase.epochs or job.train.epochs,
+        epochs=epochs,
         learning_rate=phase.learning_rate or job.optimizer.learning_rate,
         schedule=job.optimizer.schedule if phase.schedule is None else phase.schedule,
         dropout=((0, dropout),) if isinstance(dropout, float | int) else dropout,

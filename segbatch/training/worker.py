@@ -59,6 +59,7 @@ def train(
     progress_path: Path,
     stop: Callable[[], bool],
     provenance: dict[str, Any],
+    start: Path | None = None,
     force: bool = False,
     peers: Peers | None = None,
     log: Log = print,
@@ -75,6 +76,7 @@ def train(
         progress_path: progress file of the task.
         stop: asked after every step whether to stop there.
         provenance: kept in the bundle.
+        start: bundle whose weights training starts from.
         force: go on from a checkpoint although the job or its data were changed since.
         peers: the processes that train together; of them only the first writes and tells. None for one alone.
         log: told what goes on, line by line.
@@ -113,7 +115,7 @@ def train(
             return summary or {}
         with place.chief_first():
             basis = lay_basis(job, parts["train"], identity, folder, progress_path, stop, log, tell=place.chief)
-        training = _Training(job, parts, basis, checkpoints, found, folder, progress_path, stop, log, place)
+        training = _Training(job, parts, basis, checkpoints, found, folder, progress_path, stop, log, place, start)
         training.run()
         return training.finish(bundle, provenance)
 
@@ -171,13 +173,16 @@ class _Training:
         stop: Callable[[], bool],
         log: Log,
         place: Distribution,
+        start: Path | None,
     ) -> None:
         self._place = place
         self._job, self._parts, self._checkpoints, self._folder = job, parts, checkpoints, folder
         self._stop, self._log = stop, log
         self._tiles = sum(len(feed.pairs) for feed in parts.values())
         self._basis = basis
-        self._steps = make_steps(job, basis, place)
+        if start is not None and found is None:
+            log(f"training starts from the weights of {start}")
+        self._steps = make_steps(job, basis, place, start if found is None else None)
         self._state = self._restored(found)
         self._course = Course(job, self._state, len(parts["train"].pairs))
         self._resume(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ import yaml
 
 from segbatch.errors import Exit
 from segbatch.runs.attempts import read_attempts
+from segbatch.runs.ledger import submissions
 from segbatch.runs.run import Run, find_run
 from tests.image.machine import TOP
 from tests.image.report import FaultError
@@ -165,21 +167,41 @@ class Demo:
         folder = self.run(job, runs).paths.folder / "seen"
         return [json.loads(path.read_text()) | {"owner": path.stat().st_uid} for path in sorted(folder.glob("*.json"))]
 
-    def begun(self, runs: str) -> None:
-        """Wait until a predict run has journalled tiles."""
+    def begun(self, runs: str, attempt: int = 1) -> None:
+        """Wait until an attempt of a predict run has journalled tiles."""
 
         def rows() -> int:
-            journals = self.run(PREDICT, runs).paths.folder.glob("tasks/0/journal-*.csv")
-            return max((len(path.read_bytes().splitlines()) for path in journals), default=0)
+            journal = self.run(PREDICT, runs).paths.task(0).journal(attempt)
+            return len(journal.read_bytes().splitlines()) if journal.exists() else 0
 
         try:
             wait_for(rows, "the first tiles")
         except FaultError as error:
             raise FaultError(f"{error}\n{self.logs(PREDICT, runs)}") from error
 
+    def warn(self, runs: str) -> None:
+        """Send USR1, as SLURM does before it stops a job, to what started the image of a predict run's task here.
+
+        Raises:
+            FaultError: there is no such process, or there are several.
+        """
+        runner = submissions(self.run(PREDICT, runs).paths)[-1].facts["pid"]
+        started = [int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if _parent(stat) == runner]
+        if len(started) != 1:
+            raise FaultError(f"process {runner} runs one task, and has {len(started)} children")
+        os.kill(started[0], signal.SIGUSR1)
+
     def go(self, runs: str) -> None:
         """Let slow tasks run at full speed."""
         (self.run(PREDICT, runs).paths.folder / "go").touch()
+
+
+def _parent(stat: Path) -> int | None:
+    """Number of a process's parent; None for one that ended meanwhile."""
+    try:
+        return int(stat.read_text(errors="replace").rpartition(")")[2].split()[1])
+    except OSError:
+        return None
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 240) -> None:
@@ -219,8 +241,8 @@ def refuse_privileges(facts: list[dict[str, Any]], least: int, *, renumbered: bo
             raise FaultError(f"a task saw {'; '.join(wrong)}")
 
 
-def told(demo: Demo, runs: str, signal: str) -> None:
-    """Check that a signal reached the worker, which stopped in order.
+def told(demo: Demo, runs: str, signal: str, attempt: int = 1) -> None:
+    """Check that a signal reached the worker, which stopped in order, in an attempt counted from 1.
 
     Raises:
         FaultError: it did not.
@@ -229,7 +251,7 @@ def told(demo: Demo, runs: str, signal: str) -> None:
     said = demo.logs(PREDICT, runs)
     if f"{signal}: finishing the batch in hand" not in said:
         raise FaultError(f"{signal} did not reach the worker:\n{said}")
-    if (read_attempts(paths.task(0))[0].end or {}).get("code") != Exit.INTERRUPTED:
+    if (read_attempts(paths.task(0))[attempt - 1].end or {}).get("code") != Exit.INTERRUPTED:
         raise FaultError(f"the worker did not stop in order:\n{said}")
 
 

@@ -50,14 +50,20 @@ def run_here(report: Report, demo: Demo, runtime: str, image: str) -> None:
         demo.submit(TRAIN, runtime, *LOCAL, "--wait", container=container)
         refuse_privileges(demo.seen(TRAIN, runtime), 2)
         demo.keep_model(runtime)
-    with report.check(f"{runtime}: predicts, stops at TERM, is resumed; masks and CSVs as without a container"):
+    words = "predicts, stops at TERM, is resumed, stops at USR1, is resumed; masks and CSVs as without a container"
+    with report.check(f"{runtime}: {words}"):
         demo.submit(PREDICT, runtime, *LOCAL, container=container, SEGBATCH_TEST_SLOW="1")
         demo.begun(runtime)
         demo.type("cancel", PREDICT, "--runs", runtime)
         demo.type("status", PREDICT, "--runs", runtime, "--watch", code=85)
         told(demo, runtime, "SIGTERM")
+        demo.type("resume", PREDICT, "--runs", runtime, SEGBATCH_TEST_SLOW="1")
+        demo.begun(runtime, attempt=2)
+        demo.warn(runtime)
+        demo.type("status", PREDICT, "--runs", runtime, "--watch", code=85)
+        told(demo, runtime, "SIGUSR1", attempt=2)
         demo.type("resume", PREDICT, "--runs", runtime, "--wait")
-        refuse_privileges(demo.seen(PREDICT, runtime), 3)
+        refuse_privileges(demo.seen(PREDICT, runtime), 4)
         same(demo, runtime)
 
 

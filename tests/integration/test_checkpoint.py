@@ -14,14 +14,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from tensorflow.python.framework import config as tf_config
 
 from segbatch.errors import InputError, Interrupted
 from segbatch.training.checkpoint import Checkpoints, DamagedCheckpointError, read_arrays, write_arrays
 from segbatch.training.identity import identity_of
-from tests.support.tiny_training import TRAIN_STEPS, make_eventful_job, make_job, make_tiles, run
+from tests.support.tiny_training import TRAIN_STEPS, make_eventful_job, make_job, run
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.usefixtures("determinism_ends_here")]
 
 ARRAYS = [
     np.linspace(-1, 1, 60, dtype=np.float32).reshape(3, 4, 5),
@@ -30,17 +29,6 @@ ARRAYS = [
     np.zeros((0, 3), np.float32),
 ]
 NAMES = {"train": ["a.png", "b.png"], "val": ["c.png"]}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _determinism_ends_here():
-    yield
-    tf_config.disable_op_determinism()
-
-
-@pytest.fixture(scope="module")
-def tiles(tmp_path_factory):
-    return make_tiles(tmp_path_factory.mktemp("tiles"))
 
 
 @pytest.fixture
@@ -153,6 +141,11 @@ def test_another_training_is_refused_by_name(checkpoints, tmp_path):
     # What does not change the result may change.
     free = make_job(train={"previews": 9, "readers": 7, "checkpoint_minutes": 1.0, "max_rejected": 3})
     assert Checkpoints(folder, identity_of(free, NAMES)).latest() is not None
+
+
+def test_a_default_that_is_written_out_is_no_change():
+    short, long = (make_job(phases=[{"augment": [step]}]) for step in ("hue", {"op": "hue", "amount": 0.1, "p": 0.5}))
+    assert not identity_of(short, NAMES).differences(identity_of(long, NAMES).to_json())
 
 
 class Outcome:

@@ -9,7 +9,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from tensorflow.python.framework import config as tf_config
 
 from segbatch.errors import InputError
 from segbatch.models.build import build
@@ -21,22 +20,11 @@ from segbatch.training.loop import begin
 from segbatch.training.metrics import Figures
 from segbatch.training.state import EpochRecord, TrainState
 from tests.support import encoders  # noqa: F401
-from tests.support.tiny_training import make_job, make_tiles, run
+from tests.support.tiny_training import make_job, run
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.usefixtures("determinism_ends_here")]
 
 NOTHING = Figures(None, None, None, None, (None,) * 3, (None,) * 3)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _determinism_ends_here():
-    yield
-    tf_config.disable_op_determinism()
-
-
-@pytest.fixture(scope="module")
-def tiles(tmp_path_factory):
-    return make_tiles(tmp_path_factory.mktemp("tiles"))
 
 
 def read_history(folder: Path) -> list[dict[str, str]]:

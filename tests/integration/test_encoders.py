@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from importlib import import_module
 
-import h5py
 import keras
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from segbatch.models.weights import ensure_weights, load_weights
 from segbatch.spec import network
 from segbatch.spec.network import Model
 from segbatch.spec.registered import registered
+from tests.support.published import write_published
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square")]
 
@@ -33,16 +33,6 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def image(height, width, bands=3):
     return np.random.default_rng(5).random((2, height, width, bands), np.float32)
-
-
-def write_published(path, model):
-    """Write weights as Keras publishes them: the groups of the layers at the top of an HDF5 file."""
-    model.save(path.with_name("whole.h5"))
-    with h5py.File(path.with_name("whole.h5")) as whole, h5py.File(path, "w") as file:
-        for name, value in whole["model_weights"].attrs.items():
-            file.attrs[name] = value
-        for name, group in whole["model_weights"].items():
-            file.copy(group, name)
 
 
 def lively(model):

@@ -17,14 +17,13 @@ import pytest
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 
-from segbatch.cluster.local import LocalRunner
 from segbatch.errors import Exit
 from segbatch.runs.attempts import read_attempts
 from segbatch.runs.journal import read_task
+from segbatch.runs.outputs import unfinished
 from segbatch.runs.run import Run, open_run
 from segbatch.runs.status import run_status
-from segbatch.worker import STOP_SIGNALS, run_task
-from tests.support.worlds import green_model, make_bundle, make_run, make_tiles, mixing_model, outputs
+from tests.support.worlds import complete, green_model, make_bundle, make_run, make_tiles, mixing_model, outputs
 
 pytestmark = pytest.mark.tensorflow
 
@@ -37,18 +36,6 @@ def worker(run: Run, *which: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "segbatch.worker", str(run.paths.folder), *which], stdout=output, stderr=output
         )
-
-
-def complete(run: Run) -> int:
-    """Run all tasks and the finishing one in this process; return the last exit code."""
-    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    try:
-        for task in run.tasks:
-            assert run_task(run.paths.folder, task) == Exit.OK
-        return run_task(run.paths.folder, None)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -234,7 +221,7 @@ def test_cut_anew_between_interruptions_gives_the_same_bytes(tmp_path: Path) -> 
     lost.unlink()
     status = run_status(run)
     assert 0 < status.done < status.total == run.record.tiles
-    assert subprocess.run([*command, "--tasks", "3"]).returncode == Exit.REJECTED
+    assert subprocess.run([*command, "--tasks", "3", "--verify"]).returncode == Exit.REJECTED
     run = open_run(run.paths.folder)
     assert [task for task in run.current_tasks if task > 6] == [7, 8, 9]
     status = run_status(run)
@@ -325,8 +312,8 @@ def test_a_writer_that_fails_says_so_and_never_hangs(tmp_path: Path, monkeypatch
     assert "out of memory" in end["message"]
 
 
-def test_masks_lost_after_the_end_are_made_again(tmp_path: Path) -> None:
-    """A node that loses power may lose files that were written a moment before."""
+def test_masks_lost_after_the_end_are_made_again_when_one_looks(tmp_path: Path) -> None:
+    """A task that ended well has had its masks written to disk: only `--verify` reads them again."""
     make_tiles(tmp_path, 9)
     bundle = make_bundle(tmp_path / "model", mixing_model())
     run = make_run(tmp_path, "predict", data(tmp_path), model=str(bundle), predict={"batch_size": 4})
@@ -336,5 +323,8 @@ def test_masks_lost_after_the_end_are_made_again(tmp_path: Path) -> None:
     lost.unlink()
     zeroed.write_bytes(bytes(zeroed.stat().st_size))
     assert run_status(run).state != "running"
-    assert LocalRunner(run, 1).execute() == Exit.OK
+    command = [sys.executable, "-m", "segbatch", "resume", str(run.paths.folder), "--wait"]
+    assert unfinished(run) == []
+    said = subprocess.run([*command, "--verify"], stdout=subprocess.PIPE, text=True)
+    assert (said.returncode, "2 masks" in said.stdout) == (Exit.OK, True)
     assert outputs(run) == before

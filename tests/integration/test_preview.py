@@ -11,7 +11,7 @@ from PIL import Image
 
 from segbatch.cli import cli
 from segbatch.evaluation.pictures import HATCH
-from segbatch.training.augmented import READERS, overlaid, read_rows
+from segbatch.training.augmented import READERS, described, overlaid, read_rows
 from segbatch.training.feed import Feed
 from tests.support.tiny_training import TRAIN, TWO, make_job, make_tiles
 
@@ -78,6 +78,19 @@ def test_what_is_shown_is_what_training_gets(tmp_path: Path) -> None:
             assert np.array_equal(row.truths[1 + epoch], masks[row.name])
 
 
+def test_the_caption_tells_what_each_shown_phase_does() -> None:
+    hue = [{"op": "hue", "p": 1}]
+    flips = ["flip_left_right", {"op": "crop", "share": 0.5}]
+    job = make_job(augment=hue, phases=[{"epochs": 2}, {"augment": flips, "epochs": 1}, {"augment": []}])
+    assert described(job, 2) == ["hue amount 0.1 (p 1)"]
+    assert described(job, 5) == [
+        "epochs 1 to 2: hue amount 0.1 (p 1)",
+        "epoch 3: flip_left_right (p 0.5), crop share 0.5 (p 0.5)",
+        "epochs 4 to 5: none",
+    ]
+    assert described(make_job(augment=[]), 3) == ["no `augment`: every epoch sees the tiles as they are"]
+
+
 def test_classes_lie_over_the_image_and_ignored_pixels_are_striped() -> None:
     image = np.full((8, 8, 3), 200, np.uint8)
     truth = np.repeat(np.array([0, 1, 2, 255], np.uint8), 2)[:, None].repeat(8, 1)
@@ -101,7 +114,7 @@ def test_of_two_classes_only_the_second_is_painted() -> None:
         (("job.yaml", "--out", "a.jpg"), "expected a name that ends in .png, received a.jpg"),
         (("job.yaml", "--out", "nowhere/a.png"), "nowhere/a.png cannot be written: No such file or directory."),
         (("job.yaml", "--set", "augment=medium"), "expected basic, advanced or bad"),
-        (("predict.yaml",), "expected a train job, received kind: predict"),
+        (("predict.yaml",), "expected kind: train, received kind: predict"),
     ],
 )
 def test_what_is_refused(here: Path, arguments: tuple[str, ...], message: str) -> None:

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from segbatch.errors import Exit
-from segbatch.runs.plan import create_run, make_plan
+from segbatch.runs.creation import create_run
+from segbatch.runs.plan import make_plan
 from segbatch.runs.run import Run
 from segbatch.spec.job import KINDS, TrainJob
 from segbatch.spec.load import load_job

@@ -23,17 +23,12 @@ from segbatch.models.bundle import load_bundle
 from segbatch.runs.bundles import bundle_digest
 from segbatch.spec.bundle import BundleInfo, read_info
 from tests.support.labels import TWO_CLASSES
-from tests.support.tiny_training import SIDE, THREE, TRAIN, VAL, make_job, make_tiles, run
+from tests.support.tiny_training import SIDE, THREE, TRAIN, VAL, make_job, run
 from tests.support.worlds import make_run, write_job
 
 pytestmark = pytest.mark.tensorflow
 
 WEIGHTED = {"name": "sum", "parts": [{"name": "auto", "class_weights": "rank"}, {"name": "dice", "weight": 0.5}]}
-
-
-@pytest.fixture(scope="module")
-def tiles(tmp_path_factory):
-    return make_tiles(tmp_path_factory.mktemp("tiles"))
 
 
 @pytest.fixture(scope="module")

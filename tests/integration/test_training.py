@@ -12,26 +12,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 from sklearn.metrics import confusion_matrix
-from tensorflow.python.framework import config as tf_config
 
 from segbatch.errors import InputError, Interrupted, SegbatchError, TooManyRejectedError
 from segbatch.models.bundle import load_bundle
 from segbatch.spec.bundle import read_info
 from segbatch.training.rejections import limit_of
-from tests.support.tiny_training import SIDE, TRAIN, TWO, VAL, make_job, make_tiles, run
+from tests.support.tiny_training import SIDE, TRAIN, TWO, VAL, make_job, run
 
-pytestmark = pytest.mark.tensorflow
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _determinism_ends_here():
-    yield
-    tf_config.disable_op_determinism()
-
-
-@pytest.fixture(scope="module")
-def tiles(tmp_path_factory):
-    return make_tiles(tmp_path_factory.mktemp("tiles"))
+pytestmark = [pytest.mark.tensorflow, pytest.mark.usefixtures("determinism_ends_here")]
 
 
 @pytest.fixture(scope="module")

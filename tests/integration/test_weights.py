@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import threading
 
-import h5py
 import keras
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ from segbatch.models.mobilenet_v2 import MobileNetV2
 from segbatch.models.weights import ensure_weights, fetch
 from segbatch.spec.network import Model
 from tests.support.encoders import Small
+from tests.support.published import write_published
 
 pytestmark = pytest.mark.tensorflow
 
@@ -53,16 +53,6 @@ def offline(monkeypatch, tmp_path):
 def taken(backbone, encoder):
     """The part of a backbone that the decoder takes."""
     return keras.Model(backbone.inputs[0], [backbone.get_layer(tap).output for tap in encoder.taps])
-
-
-def write_published(path, model):
-    """Write weights as Keras publishes them: the groups of the layers at the top of an HDF5 file."""
-    model.save(path.with_name("whole.h5"))
-    with h5py.File(path.with_name("whole.h5")) as whole, h5py.File(path, "w") as file:
-        for name, value in whole["model_weights"].attrs.items():
-            file.attrs[name] = value
-        for name, group in whole["model_weights"].items():
-            file.copy(group, name)
 
 
 def test_no_weights_need_nothing(offline):

@@ -42,3 +42,14 @@ def problems(text: str, sets: Sequence[str] = (), environ: Mapping[str, str] | N
     with pytest.raises(JobFileError) as caught:
         load(text, sets, environ)
     return [str(problem).splitlines()[0] for problem in caught.value.problems]
+
+
+def problems_at(folder: Path, text: str) -> list[str]:
+    """What is wrong with a job file in a folder, each with line and column; nothing for a good one."""
+    path = folder / "job.yaml"
+    path.write_text(text)
+    try:
+        load_job(path, [], {})
+    except JobFileError as error:
+        return [f"{it.origin.line}:{it.origin.column}: {it.message}" for it in error.problems]
+    return []

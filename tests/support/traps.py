@@ -67,7 +67,7 @@ def traps() -> list[Trap]:
         Trap("text.jpg", b"<html>404 not found</html>", "text"),
         Trap("16 bits.png", encoded(deep, "PNG"), "16-bit"),
         Trap("webp.jpg", encoded(picture, "WEBP"), "WebP"),
-        Trap("tiff.png", encoded(picture, "TIFF"), "TIFF"),
+        Trap("jpeg 2000.png", encoded(picture, "JPEG2000"), "JPEG 2000"),
     ]
 
 

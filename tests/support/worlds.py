@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from segbatch.runs.plan import create_run, make_plan
+from segbatch.errors import Exit
+from segbatch.runs.creation import create_run
+from segbatch.runs.plan import make_plan
 from segbatch.runs.run import Run
 from segbatch.spec.job import KINDS
 from segbatch.spec.labels import Labels
+from segbatch.worker import STOP_SIGNALS, run_task
 from tests.support.labels import TWO_CLASSES
 
 GREEN_FROM = 128
@@ -83,6 +87,18 @@ def make_run(root: Path, kind: str, data: dict[str, Any], **sections: Any) -> Ru
     """Plan and write a run; nothing is started."""
     job = KINDS[kind].model_validate({"kind": kind, "name": f"test-{kind}", "data": data, **sections})
     return create_run(make_plan(job, root / "job.yaml", runs_root=root / "runs"))
+
+
+def complete(run: Run) -> int:
+    """Run all tasks and the finishing one in this process; return the last exit code."""
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    try:
+        for task in run.tasks:
+            assert run_task(run.paths.folder, task) == Exit.OK
+        return run_task(run.paths.folder, None)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def write_job(path: Path, **sections: Any) -> Path:

@@ -34,7 +34,7 @@ resources:
   memory: ${MEM}
 """
 EXPECTED = """\
-{job}:2:1: missing key 'model'. The model: a bundle folder, or a Keras file.
+{job}:2:1: missing key 'model'. The model: a bundle folder, a registered model, or a Keras file.
     kind: predict
     ^
 {job}:5:3: unknown key 'mask' under 'data'. Did you mean 'masks'?

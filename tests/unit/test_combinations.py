@@ -7,24 +7,13 @@ from pathlib import Path
 import pytest
 
 from segbatch.spec.data import Split
-from segbatch.spec.load import load_job
-from segbatch.spec.problems import JobFileError
+from tests.support.job_files import problems_at
 
 FOLDERS = "data: {images: i, masks: m}\n"
 TRAIN = "kind: train\nlabels: buildings\n"
 PREDICT = "kind: predict\nmodel: m\n"
 EVALUATE = "kind: evaluate\nlabels: buildings\n"
 SCORED = "data: {masks: m, predictions: {folder: p}"
-
-
-def problems(folder: Path, text: str) -> list[str]:
-    path = folder / "job.yaml"
-    path.write_text(text)
-    try:
-        load_job(path, [], {})
-    except JobFileError as error:
-        return [f"{it.origin.line}:{it.origin.column}: {it.message}" for it in error.problems]
-    return []
 
 
 @pytest.mark.parametrize(
@@ -172,13 +161,13 @@ def problems(folder: Path, text: str) -> list[str]:
     ],
 )  # fmt: skip
 def test_impossible(tmp_path: Path, text: str, expected: list[str]) -> None:
-    assert problems(tmp_path, text) == expected
+    assert problems_at(tmp_path, text) == expected
 
 
 @pytest.mark.parametrize(("images", "masks", "key"), [("d", "m", "images"), ("i", "d", "masks")])
 def test_runs_inside_the_data(tmp_path: Path, images: str, masks: str, key: str) -> None:
     text = TRAIN + f"data: {{images: {images}, masks: {masks}}}\noutput: {{runs: d/../d/runs}}"
-    assert problems(tmp_path, text) == [
+    assert problems_at(tmp_path, text) == [
         f"4:10: runs cannot be written inside `data.{key}`, whose pictures they would become: {tmp_path}/d"
     ]
 
@@ -200,7 +189,7 @@ def test_runs_inside_the_data(tmp_path: Path, images: str, masks: str, key: str)
     ],
 )
 def test_possible(tmp_path: Path, text: str) -> None:
-    assert problems(tmp_path, text) == []
+    assert problems_at(tmp_path, text) == []
 
 
 def test_typos_and_combinations_are_reported_in_one_go(tmp_path: Path) -> None:
@@ -210,19 +199,19 @@ def test_typos_and_combinations_are_reported_in_one_go(tmp_path: Path) -> None:
         "  imagse: tiles\n"
         "  part: val\n"
         "  size: [64, x]\n"
-        "  bands: 5\n"
+        "  bands: 50\n"
         "predict:\n"
         "  fit: window\n"
         "  window: 64\n"
         "  overlap: 64\n"
         "  batch_size: 0\n"
     )
-    assert problems(tmp_path, text) == [
-        "1:1: missing key 'model'. The model: a bundle folder, or a Keras file.",
+    assert problems_at(tmp_path, text) == [
+        "1:1: missing key 'model'. The model: a bundle folder, a registered model, or a Keras file.",
         "3:3: unknown key 'imagse' under 'data'. Did you mean 'images'?",
         "4:3: `part: val` needs a `data.split` that says what is in it",
         "5:14: expected a whole number from 1 to 65536, received 'x'",
-        "6:10: expected 1, 3 or 4, received 5",
+        "6:10: expected a whole number from 1 to 32, received 50",
         "10:3: expected an overlap below the window's 64 pixels, received 64",
         "11:15: expected a whole number of at least 1, received 0",
     ]

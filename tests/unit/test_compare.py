@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from segbatch.cli import cli
-from segbatch.runs.plan import create_run, make_plan
+from segbatch.runs.creation import create_run
+from segbatch.runs.plan import make_plan
 from segbatch.runs.run import Run
 from segbatch.spec.job import TrainJob
 from tests.support.labels import TWO_CLASSES
@@ -88,6 +89,19 @@ def test_a_table_what_differs_and_curves(here: Path) -> None:
     ]
     with Image.open(here / "compare.png") as picture:
         assert min(picture.size) > 600
+
+
+def test_phases_count_and_one_class_may_pick_the_best(here: Path) -> None:
+    run = train_run("one", FIRST, train={"epochs": 3, "best": "dice:forest"}, phases=[{}, {"epochs": 4}])
+    rows = [
+        f"{epoch},{row},0.001,0.1,{dice}\n"
+        for epoch, (row, dice) in enumerate(zip(FIRST, (0.6, 0.2, 0.6), strict=True), 1)
+    ]
+    (run.paths.training / "history.csv").write_text(HEADER.replace(" a", " forest") + "".join(rows))
+    code, output = compare("one")
+    assert code == 0, output
+    # 3 epochs and 4 are planned; of the class's equal figures 0.6 the first is the best.
+    assert "1 of 7 (3 done)  0.8000" in output
 
 
 def test_json_for_other_programs(here: Path) -> None:

@@ -10,8 +10,15 @@ from typing import Any
 
 import pytest
 
+from segbatch.cli import cli
+from segbatch.cli.options import plan_job
 from segbatch.cluster.containers.image import image_digest, refuse_missing_image
+from segbatch.cluster.containers.inside import inside_of_plan
 from segbatch.errors import Exit, InputError
+from segbatch.runs import ledger
+from segbatch.runs.creation import create_run
+from segbatch.runs.layout import FINISH
+from segbatch.runs.run import Run
 from segbatch.spec.resources import Container
 
 JOB = """\
@@ -43,6 +50,13 @@ def program(place: Path, name: str, text: str = "exit 0") -> None:
     path = place / "bin" / name
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
+
+
+def planned(place: Path) -> Run:
+    """A run of the job as it is submitted, of which nothing was started."""
+    plan, found_site = plan_job(place / "job.yaml", (), place / "site.yaml", None)
+    inside = inside_of_plan(plan, found_site)
+    return create_run(plan, image=image_digest(inside.container) if inside else "")
 
 
 def invoke(*words: str) -> tuple[int, str]:
@@ -121,3 +135,40 @@ def test_a_run_goes_on_in_its_image_or_by_force(place: Path) -> None:
     site(runtime="apptainer", image="a.sif")
     code, said = invoke("resume", str(run), "--wait", "--force")
     assert "began in the image" not in said
+
+
+def test_one_task_is_requeued_in_its_image_or_by_force(place: Path) -> None:
+    program(place, "apptainer", "echo apptainer 1.4")
+    Path("a.sif").write_bytes(b"first")
+    site(runtime="apptainer", image="a.sif")
+    run = planned(place)
+    ledger.record(run.paths, "t", "submitted", backend="slurm", job="7", indexes="0", offset=0)
+    Path("a.sif").write_bytes(b"second")
+    code, said = invoke("requeue", str(run.paths.folder), "0")
+    assert code == Exit.BAD_INPUT, said
+    assert f"began in the image sha256:{hashlib.sha256(b'first').hexdigest()}" in said.replace("\n", "")
+    code, said = invoke("requeue", str(run.paths.folder), "0", "--force")
+    assert "began in the image" not in said
+    assert "squeue" in said, "SLURM is asked, and is not here"
+
+
+@pytest.mark.parametrize(
+    ("container", "said"),
+    [
+        ({}, "numpy"),
+        ({"runtime": "pyxis", "image": "x.sqsh"}, "Its container is of pyxis, which only SLURM starts."),
+        ({"runtime": "apptainer", "image": "a.sif"}, "apptainer is not installed here"),
+    ],
+)
+def test_a_report_that_cannot_be_written_here_says_what_to_do(
+    place: Path, monkeypatch: pytest.MonkeyPatch, container: dict[str, str], said: str
+) -> None:
+    """As on a login node: a Python without NumPy, no container runtime."""
+    Path("a.sif").touch()
+    site(**container or {"runtime": "none"})
+    run = planned(place)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(InputError) as caught:
+        cli.main(["report", str(run.paths.folder), "--rebuild"], standalone_mode=False)
+    assert said in str(caught.value)
+    assert not run.paths.task(FINISH).attempts.exists(), "the run is as it was"

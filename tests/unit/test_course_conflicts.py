@@ -6,21 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from segbatch.spec.load import load_job
-from segbatch.spec.problems import JobFileError
+from tests.support.job_files import problems_at
 
 JOB = "kind: train\nlabels: buildings\ndata: {images: i, masks: m}\n"
 DROPS = "model: {dropout: 0.3}\n"
-
-
-def problems(folder: Path, text: str) -> list[str]:
-    path = folder / "job.yaml"
-    path.write_text(JOB + text)
-    try:
-        load_job(path, [], {})
-    except JobFileError as error:
-        return [f"{it.origin.line}:{it.origin.column}: {it.message}" for it in error.problems]
-    return []
 
 
 @pytest.mark.parametrize(
@@ -67,4 +56,4 @@ def problems(folder: Path, text: str) -> list[str]:
     ],
 )  # fmt: skip
 def test_each_is_refused_at_its_key(tmp_path: Path, text: str, expected: list[str]) -> None:
-    assert problems(tmp_path, text) == expected
+    assert problems_at(tmp_path, JOB + text) == expected

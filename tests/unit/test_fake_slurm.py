@@ -3,32 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from segbatch.cluster.slurm.client import Slurm
 from tests.support.fake_slurm import FakeSlurm
-
-SCRIPT = """#!/bin/bash
-#SBATCH --array=0-3%2
-#SBATCH --output=%A_%a.log
-echo "$SLURM_ARRAY_TASK_ID"
-exit "$SLURM_ARRAY_TASK_ID"
-"""
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeSlurm]:
-    (tmp_path / "s.sh").write_text(SCRIPT)
-    with FakeSlurm(tmp_path) as fake:
-        yield fake
-
-
-@pytest.fixture
-def slurm(fake: FakeSlurm) -> Slurm:
-    return Slurm(fake.environ, timeout_s=20)
 
 
 def submitted(slurm: Slurm, fake: FakeSlurm) -> str:

@@ -61,12 +61,13 @@ def test_cityscapes_pair_by_suffix_in_folders(tmp_path: Path) -> None:
 
 def test_a_table_pairs_what_its_rows_say(tmp_path: Path) -> None:
     (tmp_path / "meta.csv").write_text('image,mask,city\n10_sat.jpg,10_mask.jpg,a\n"9, sat.jpg",9_mask.jpg,b\n')
-    listing = list_tiles(data(tmp_path, pair={"by": "csv", "file": "meta.csv"}), need_masks=True)
+    split = {"by": "hash", "group": {"column": "city"}}
+    listing = list_tiles(data(tmp_path, pair={"by": "csv", "file": "meta.csv"}, split=split), need_masks=True)
     assert [(tile.image, tile.mask) for tile in listing.tiles] == [
         ("10_sat.jpg", "10_mask.jpg"),
         ("9, sat.jpg", "9_mask.jpg"),
     ]
-    assert listing.rows["9, sat.jpg"]["city"] == "b"
+    assert listing.rows == [{"city": "a"}, {"city": "b"}]
 
 
 def test_a_table_without_the_column_names_those_it_has(tmp_path: Path) -> None:
@@ -89,8 +90,17 @@ def test_two_images_of_one_mask_name_are_told(tmp_path: Path) -> None:
 
 
 def test_odd_names_and_hidden_files(tmp_path: Path) -> None:
-    odd = ["sp ace.jpg", 'quo"te.jpg', "new\nline.jpg", "comma,.JPG", os.fsdecode(b"by\xffte.png"), "d..ots/x.jpeg"]
-    touch(tmp_path, *odd, "._apple.jpg", ".hidden/x.jpg", "notes.txt", "scene.tif")
+    odd = [
+        "sp ace.jpg",
+        'quo"te.jpg',
+        "new\nline.jpg",
+        "comma,.JPG",
+        os.fsdecode(b"by\xffte.png"),
+        "d..ots/x.jpeg",
+        "x.TIF",
+        "y.tiff",
+    ]
+    touch(tmp_path, *odd, "._apple.jpg", ".hidden/x.jpg", "notes.txt", "scene.jp2")
     assert sorted(find_files(tmp_path)) == sorted(odd)
 
 

@@ -232,13 +232,14 @@ class TestLabels:
 class TestKind:
     def test_missing(self) -> None:
         assert problems("data: {images: i, masks: m}\nlabels: forest\ntrain: {epochs: 0}\n") == [
-            "job.yaml:1:1: missing key 'kind'. What the job does: 'train', 'predict' or 'evaluate'.",
+            "job.yaml:1:1: missing key 'kind'. What the job does: 'train', 'predict', 'evaluate' or 'gate'.",
             "job.yaml:3:17: expected a whole number of at least 1, received 0",
         ]
 
     def test_misspelt(self) -> None:
         assert problems("kind: pedict\nmodel: m\npredict: {tasks: 0}\ndata: {images: i}\n") == [
-            "job.yaml:1:7: expected 'train', 'predict' or 'evaluate', received 'pedict'. Did you mean 'predict'?",
+            "job.yaml:1:7: expected 'train', 'predict', 'evaluate' or 'gate', received 'pedict'. "
+            "Did you mean 'predict'?",
             "job.yaml:3:18: expected a whole number of at least 1, received 0",
         ]
 
@@ -262,7 +263,7 @@ class TestKind:
 def test_missing_keys_point_at_their_section() -> None:
     assert problems("name: x\nkind: predict\n") == [
         "job.yaml:1:1: missing key 'data'. Images and masks.",
-        "job.yaml:1:1: missing key 'model'. The model: a bundle folder, or a Keras file.",
+        "job.yaml:1:1: missing key 'model'. The model: a bundle folder, a registered model, or a Keras file.",
     ]
     assert problems("kind: evaluate\nlabels: forest\ndata:\n  masks: m\n  predictions: {values: ids}\n") == [
         "job.yaml:5:3: missing key 'folder' under 'data.predictions'. Folder of the predicted masks; each is found by "

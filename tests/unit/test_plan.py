@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from segbatch.errors import InputError
+from segbatch.runs.creation import create_run
 from segbatch.runs.layout import run_folders
-from segbatch.runs.plan import create_run, make_plan
+from segbatch.runs.plan import make_plan
 from segbatch.runs.run import find_run, open_run
 from segbatch.runs.splits import read_split
 from segbatch.runs.tiles import read_tiles
@@ -134,7 +135,8 @@ def test_a_part_of_the_split_is_predicted(tmp_path: Path) -> None:
     )
     train = make_plan(job("train", tmp_path / "data", data={"split": chosen["split"]}), tmp_path, runs_root=tmp_path)
     assert len(plan.tiles) == 4
-    assert all((train.split or {})[tile.name][1] == "val" for tile in plan.tiles)
+    parts = {name: part for name, _, part in train.split or ()}
+    assert all(parts[tile.name] == "val" for tile in plan.tiles)
 
 
 def test_a_run_of_a_later_version_is_refused(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_a_pair(tmp_path: Path) -> None:
     [
         (b"", "received an empty file"),
         (b"tile,mask\n", "received another kind of file"),
-        (b"II*\x00\x08\x00\x00\x00", "received TIFF"),
+        (b"%PDF-1.4", "received PDF"),
         (b"\xff\xd8\xff\xe0\x00", "damaged"),
         (b"\x89PNG\r\n\x1a\n", "damaged"),
     ],

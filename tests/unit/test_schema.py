@@ -160,7 +160,8 @@ def test_commented_defaults_of_a_starter_file_are_the_defaults(kind: str, tmp_pa
     lines = starter(kind).splitlines()
     path.write_text("\n".join(lines))
     job = load_job(path, [], {}).job
-    examples = ("split:", "size:", "binds:", "env:", "slurm:", "augment:")  # what to write there, not the default
+    # What to write there, not the default.
+    examples = ("split:", "size:", "binds:", "env:", "slurm:", "augment:", "schedule:", "notify:", "keep:")
     other_choice = ("image_column", "mask_column", "overlap")  # defaults of a choice that is not made
     for position, line in enumerate(lines):
         text = line.strip().lstrip("#")

@@ -11,13 +11,18 @@ from hypothesis import strategies as st
 
 from segbatch.errors import InputError
 from segbatch.runs.listing import Listing
-from segbatch.runs.splits import assign, hash_fraction, read_split, write_split
+from segbatch.runs.splits import Assignment, Place, assign, hash_fraction, read_split, write_split
 from segbatch.runs.tiles import Tile
 from segbatch.spec.data import Split
 
 
 def listing(names: list[str], rows: dict[str, dict[str, str]] | None = None) -> Listing:
-    return Listing([Tile(name, name) for name in sorted(names)], "", "", rows=rows or {})
+    return Listing(
+        [Tile(name, name) for name in sorted(names)],
+        "",
+        "",
+        rows=[rows[name] for name in sorted(names)] if rows else [],
+    )
 
 
 NAMES = st.lists(
@@ -112,9 +117,14 @@ def test_a_pattern_groups_the_tiles_of_a_scene() -> None:
         assign(listing(["other.png"]), split)
 
 
+def places(found: Assignment) -> list[Place]:
+    return [(name, *found[name]) for name in sorted(found)]
+
+
 def test_split_csv_comes_back_and_its_digest_tells_changes(tmp_path: Path) -> None:
     found = assign(listing(["a,\n.png", "b.png"]), Split())
-    first = write_split(tmp_path / "split.csv", found)
+    first = write_split(tmp_path / "split.csv", places(found))
     assert read_split(tmp_path / "split.csv") == found
-    assert write_split(tmp_path / "again.csv", dict(reversed(found.items()))) == first
-    assert write_split(tmp_path / "other.csv", assign(listing(["a,\n.png", "c.png"]), Split())) != first
+    assert write_split(tmp_path / "again.csv", places(found)) == first
+    others = assign(listing(["a,\n.png", "c.png"]), Split())
+    assert write_split(tmp_path / "other.csv", places(others)) != first

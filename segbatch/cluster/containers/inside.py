@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from segbatch.cluster.containers.mounts import Mount, chosen_binds, reduced, sam
 from segbatch.cluster.containers.runtimes import runtime_of
 from segbatch.errors import InputError
 from segbatch.runs.plan import Plan
-from segbatch.runs.run import Run
+from segbatch.runs.run import Run, open_run
 from segbatch.runs.tiles import Tile, read_tiles
+from segbatch.spec.gate_job import GateJob
 from segbatch.spec.job import Job, TrainJob
 from segbatch.spec.resources import Container
 from segbatch.spec.site import Site
@@ -119,7 +120,8 @@ def inside_of_plan(plan: Plan, site: Site, environ: Mapping[str, str] = os.envir
         "data.labelled": plan.labelled_root,
         "data.predictions": plan.predictions_root,
     }
-    return _inside(plan.job, site, roots, str(plan.bundle or ""), lambda: plan.tiles, environ)
+    bundles = {"model": str(plan.bundle or ""), "train.start_from": str(plan.start or "")}
+    return _inside(plan.job, site, roots, bundles, lambda: plan.tiles, environ)
 
 
 def inside_of_run(run: Run, site: Site, environ: Mapping[str, str] = os.environ) -> Inside | None:
@@ -135,15 +137,16 @@ def inside_of_run(run: Run, site: Site, environ: Mapping[str, str] = os.environ)
         "data.labelled": record.labelled_root,
         "data.predictions": record.predictions_root,
     }
-    return _inside(run.job, site, roots, record.bundle, lambda: list(read_tiles(run.paths.tiles)), environ)
+    bundles = {"model": record.bundle, "train.start_from": record.start_bundle}
+    return _inside(run.job, site, roots, bundles, lambda: read_tiles(run.paths.tiles), environ)
 
 
 def _inside(
     job: Job,
     site: Site,
     roots: Mapping[str, str],
-    bundle: str,
-    tiles: Callable[[], Sequence[Tile]],
+    bundles: Mapping[str, str],
+    tiles: Callable[[], Iterable[Tile]],
     environ: Mapping[str, str],
 ) -> Inside | None:
     chosen = chosen_container(job, site)
@@ -151,8 +154,9 @@ def _inside(
         return None
     container, said_by = chosen
     mounts = [same_path(root, origin) for origin, root in roots.items() if root]
-    if bundle:
-        mounts.append(same_path(bundle, "model"))
+    mounts += [same_path(bundle, origin) for origin, bundle in bundles.items() if bundle]
+    if isinstance(job, GateJob):
+        mounts += _compared(job)
     values = {}
     weights = job.model.weights if isinstance(job, TrainJob) else None
     if weights == "imagenet":
@@ -168,7 +172,21 @@ def _inside(
     return Inside(container, said_by, job, tuple(mounts), tuple(name for name in names if name not in values), values)
 
 
-def _names(tiles: Sequence[Tile], origin: str) -> Iterator[str]:
+def _compared(job: GateJob) -> Iterator[Mount]:
+    """Yield what a gate looks at: both runs with their data, the new model's training, and the registry."""
+    if job.output.registry is not None:
+        yield same_path(job.output.registry, "output.registry", writable=True)
+    challenger = open_run(Path(job.challenger))
+    # The page of the decision is part of its report.
+    yield same_path(job.challenger, "challenger", writable=True)
+    yield same_path(str(Path(challenger.record.bundle).parent), "the challenger's training")
+    for root in (challenger.record.images_root, challenger.record.masks_root):
+        yield same_path(root, "the challenger's data")
+    if job.champion is not None and Path(job.champion).is_dir():
+        yield same_path(job.champion, "champion")
+
+
+def _names(tiles: Iterable[Tile], origin: str) -> Iterator[str]:
     for tile in tiles:
         by_origin = {"data.images": tile.image, "data.masks": tile.mask, "data.labelled": tile.labelled}
         name = by_origin.get(origin, tile.prediction)

@@ -28,8 +28,6 @@ from segbatch.spec.site import Site
 TICK_S = 0.2
 QUICK_TICK_S = 0.05
 """Pause between looks while a file's way is measured."""
-END_S = 0.5
-"""Pause in which a script that has told all comes to its end, so that its job does not count as cancelled."""
 GRACE_S = 10.0
 """Seconds in which the files of a job that has ended must appear here."""
 LOST_S = 15.0
@@ -89,7 +87,8 @@ def send_probe(slurm: Slurm, view: QueueView, site: Site, probe: Probe, progress
     except (SegbatchError, OSError) as error:
         report = replace(sent.report("failed"), words=str(error))
     with _undisturbed():
-        left = sent.remove()
+        # The facts are the last that the script does: its job ends by itself, and not as a cancelled one.
+        left = "" if report.end == "told" else sent.remove()
         shutil.rmtree(probe.folder, ignore_errors=True)
     return replace(report, waited_s=time.monotonic() - began, left_behind=left)
 
@@ -130,7 +129,6 @@ class _Sent:
             names = set(os.listdir(self.probe.folder))
             self._answer(names)
             if "facts" in names:
-                time.sleep(END_S)
                 return self.report("told")
             self._look()
             if self.over_since is not None and time.monotonic() - self.over_since > GRACE_S:

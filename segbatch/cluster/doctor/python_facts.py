@@ -8,7 +8,7 @@ import platform
 import sys
 import time
 
-NEEDED = ("numpy", "h5py", "pandas", "PIL", "matplotlib")
+NEEDED = ("numpy", "h5py", "PIL", "matplotlib")
 TENSORFLOWS = ("tensorflow", "tensorflow-cpu", "tf-nightly", "tensorflow-rocm", "intel-tensorflow")
 
 

@@ -147,7 +147,7 @@ class SlurmScheduler:
         sender = Sender(run, self.slurm, self.view, partial(render_script, run.job, self.site, inside=inside))
         try:
             order = Order(run.paths.folder, number, "")
-            arrays = self._send_tasks(sender, replace(order, hold=hold, after=after), missing)
+            arrays = self._send_tasks(run, sender, replace(order, hold=hold, after=after), missing)
             finish = self._send_finish(sender, order, [*live.arrays(), *arrays], live)
         finally:
             seal_round(run.paths, number)
@@ -170,6 +170,11 @@ class SlurmScheduler:
                 f"come. See: segbatch status {run.paths.folder}"
             )
         return f"afterok:{finishing[-1]}"
+
+    def ends(self, run: Run) -> str:
+        """Return the dependency on the end of `run`, good or bad, as sbatch takes it; empty when it has ended."""
+        finishing = self.live(run).finishing()
+        return f"afterany:{finishing[-1]}" if finishing else ""
 
     def live(self, run: Run) -> Live:
         """Look up what of a run waits or runs.
@@ -246,8 +251,8 @@ class SlurmScheduler:
             self.slurm.cancel(dead)
         return held, dead
 
-    def _send_tasks(self, sender: Sender, order: Order, tasks: Sequence[int]) -> list[str]:
-        chunks = cut(tasks, self.limits().max_array_size, tasks_at_once(sender.run.job)) if tasks else []
+    def _send_tasks(self, run: Run, sender: Sender, order: Order, tasks: Sequence[int]) -> list[str]:
+        chunks = cut(tasks, self.limits().max_array_size, tasks_at_once(run.job)) if tasks else []
         arrays: list[str] = []
         for chunk in chunks:
             try:
@@ -256,8 +261,8 @@ class SlurmScheduler:
                 if not arrays:
                     raise
                 raise SegbatchError(
-                    f"{len(arrays)} of {len(chunks)} arrays of {sender.run.label} are in the queue; the next one "
-                    f"failed: {error}\nSubmit the rest later with: segbatch resume {sender.run.paths.folder}"
+                    f"{len(arrays)} of {len(chunks)} arrays of {run.label} are in the queue; the next one "
+                    f"failed: {error}\nSubmit the rest later with: segbatch resume {run.paths.folder}"
                 ) from error
         return arrays
 

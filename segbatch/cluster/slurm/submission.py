@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from segbatch.cluster.render import Order, comment
 from segbatch.cluster.slurm.client import Slurm, SlurmRefusedError, SlurmUnavailableError, SlurmUnclearError
@@ -17,9 +18,8 @@ from segbatch.runs import ledger
 from segbatch.runs.files import write_text
 from segbatch.runs.host import read_host
 from segbatch.runs.indexes import expand_indexes
-from segbatch.runs.layout import FINISH
+from segbatch.runs.layout import FINISH, RunPaths
 from segbatch.runs.ledger import Submission
-from segbatch.runs.run import Run
 
 SETTLED_S = 120.0
 """An sbatch that is in no queue this long after it was called never arrived."""
@@ -27,11 +27,23 @@ LOOKS_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Pauses between looks for a job whose sbatch did not answer."""
 
 
+class Submitting(Protocol):
+    """What has a ledger of submissions: a run, or a pipeline's."""
+
+    @property
+    def paths(self) -> RunPaths:
+        """Its files."""
+
+    @property
+    def label(self) -> str:
+        """How commands name it."""
+
+
 @dataclass(frozen=True)
 class Sender:
     """Submits the orders of one run."""
 
-    run: Run
+    run: Submitting
     slurm: Slurm
     view: QueueView
     render: Callable[[Order], str]
@@ -95,7 +107,7 @@ def find_job(view: QueueView, token: str) -> str | None:
     return next((row.array for row in rows if row.comment == comment(token)), None)
 
 
-def settle(run: Run, view: QueueView, now: float | None = None) -> list[Submission]:
+def settle(run: Submitting, view: QueueView, now: float | None = None) -> list[Submission]:
     """Find out what became of calls whose answer was lost, note it in the ledger, and return all submissions.
 
     A job is found by what its tasks wrote, or in the queue by its token. One that is in neither, long after the call,
@@ -117,7 +129,7 @@ def settle(run: Run, view: QueueView, now: float | None = None) -> list[Submissi
     return ledger.submissions(run.paths)
 
 
-def _job_by_its_tasks(run: Run, submission: Submission) -> str | None:
+def _job_by_its_tasks(run: Submitting, submission: Submission) -> str | None:
     for task in tasks_of(submission):
         for attempt in read_host(run.paths.task(task)):
             if attempt.token == submission.token:

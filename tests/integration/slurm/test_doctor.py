@@ -44,8 +44,9 @@ def states(rows: dict[tuple[str, str], Any], area: str) -> dict[str, str]:
 
 
 def tidy(slurm: SlurmCluster, folder: Path) -> bool:
-    """Tell whether no job and no file of the doctor is left."""
-    return not slurm.run("squeue", "--noheader").strip() and not list((folder / "runs").iterdir())
+    """Tell whether no file of the doctor is left, and no job once SLURM has let it go."""
+    slurm.wait_for(lambda: not slurm.run("squeue", "--noheader").strip(), 60, "the end of its job")
+    return not list((folder / "runs").iterdir())
 
 
 def test_the_cluster_is_described(slurm: SlurmCluster, tmp_path: Path) -> None:

@@ -1,0 +1,361 @@
+"""Commands that let jobs start by themselves: `segbatch schedule ...`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from segbatch.cli.fire import fire, run_now
+from segbatch.cli.options import load_site, runs_option, set_option, site_option
+from segbatch.cli.schedule_options import home_option, name_argument, open_schedule
+from segbatch.cli.schedule_view import schedule_rows, schedule_table
+from segbatch.cli.start import backend_option
+from segbatch.errors import InputError, SegbatchError
+
+if TYPE_CHECKING:
+    from segbatch.cluster.cron.store import ScheduleRecord, StoredSchedule
+    from segbatch.spec.schedule import Schedule
+    from segbatch.spec.site import Site
+
+
+@click.group()
+def schedule() -> None:
+    """Start jobs by themselves: every night, on the cluster's own scheduler or this machine's cron.
+
+    \b
+    segbatch schedule add jobs/demo-train.yaml --cron "0 2 * * *"
+    segbatch schedule list
+    segbatch schedule run-now demo-train
+    segbatch schedule remove demo-train
+    """
+
+
+def _rules(command: Any) -> Any:
+    """Options that say when and how; they go before what the job's `schedule:` says."""
+    options = [
+        click.option("--cron", help='When: minute, hour, day of month, month, day of week, such as "0 2 * * *".'),
+        click.option("--zone", help="Time zone of --cron, such as Europe/Madrid. Default: this machine's."),
+        click.option(
+            "--overlap", type=click.Choice(["skip", "queue", "replace"]), help="If the last run is still at work."
+        ),
+        click.option("--catch-up", metavar="TIME", help="How long a missed start is made up for, such as 8h."),
+        click.option("--jitter", metavar="TIME", help="Longest delay of a start, such as 20min; fixed for a schedule."),
+        click.option("--name", help="Name of the schedule. Default: the job's."),
+        click.option("--via", type=click.Choice(["auto", "scrontab", "crontab"]), help="What starts it."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@schedule.command()
+@click.argument("job", type=click.Path(path_type=Path))
+@set_option
+@_rules
+@site_option
+@runs_option
+@backend_option
+@home_option
+@click.option("--no-try", is_flag=True, help="Install the entry without trying it in cron's bare environment.")
+def add(
+    job: Path,
+    sets: tuple[str, ...],
+    site: Path | None,
+    runs_root: Path | None,
+    backend: str | None,
+    home: Path | None,
+    no_try: bool,
+    **rules: str | None,
+) -> int:
+    """Let JOB start by itself; adding it again replaces what was said before.
+
+    The entry is tried first as cron would start it: with no PATH, no modules and no variables of this shell.
+
+    \b
+    segbatch schedule add jobs/demo-train.yaml --cron "0 2 * * *" --zone Europe/Madrid
+    segbatch schedule add jobs/demo-train.yaml --cron "0 2 * * 1-5" --overlap replace --jitter 20min
+    """
+    from segbatch.cluster.cron.installing import install, render, try_out, write_texts
+    from segbatch.cluster.cron.installing import remove as forget
+    from segbatch.cluster.cron.store import exists, load, save
+
+    folder = _home(home)
+    record, found_site = _record(job, sets, site, runs_root, backend, rules)
+    known = exists(folder, record.name)
+    if known:
+        before = load(folder, record.name)
+        record = _again(before.record, record)
+    if not no_try:
+        try_out(record, found_site)
+    if known:
+        _move(before, record)
+    stored = save(folder, record)
+    write_texts(stored, render(stored.folder, record, found_site))
+    if record.paused:
+        click.echo(f"{record.name} is paused; start it again with: segbatch schedule resume {record.name}")
+        return 0
+    try:
+        changed = install(stored)
+    except SegbatchError:
+        if not known:
+            forget(stored)
+        raise
+    click.echo(f"{'added' if changed else 'there already'}: {record.name}, {_spoken(record)}")
+    _say_next(record)
+    click.echo(f"by      {record.via}" + (f" of {record.host}" if record.via == "crontab" else ""))
+    click.echo(f"history {stored.folder}")
+    return 0
+
+
+@schedule.command()
+@click.argument("job")
+@set_option
+@_rules
+@site_option
+@runs_option
+@backend_option
+@home_option
+def show(
+    job: str,
+    sets: tuple[str, ...],
+    site: Path | None,
+    runs_root: Path | None,
+    backend: str | None,
+    home: Path | None,
+    **rules: str | None,
+) -> int:
+    """Print exactly what `add` would install for JOB, or what a schedule of that name has installed.
+
+    \b
+    segbatch schedule show jobs/demo-train.yaml --cron "0 2 * * *" --via scrontab
+    """
+    from segbatch.cluster.cron.block import put
+    from segbatch.cluster.cron.installing import entry_text, render
+    from segbatch.cluster.cron.store import exists, load
+
+    folder = _home(home)
+    if exists(folder, job):
+        stored = load(folder, job)
+        record, script = stored.record, stored.script.read_text(encoding="utf-8", errors="surrogateescape")
+        lines, place = entry_text(stored), stored.folder
+    else:
+        record, found_site = _record(Path(job), sets, site, runs_root, backend, rules)
+        place = folder / record.name
+        texts = render(place, record, found_site)
+        lines, script = texts.table, texts.script
+    click.echo(f"# {record.via}{f' of {record.host}' if record.via == 'crontab' else ''}; {_spoken(record)}", err=True)
+    click.echo(put("", record.name, lines), nl=False)
+    click.echo(f"\n# {place / 'entry.sh'}", err=True)
+    click.echo(script, nl=False)
+    return 0
+
+
+@schedule.command("list")
+@home_option
+@site_option
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def list_(home: Path | None, site: Path | None, as_json: bool) -> int:
+    """List schedules with their next and last start, and what came of it.
+
+    \b
+    segbatch schedule list
+    """
+    from segbatch.cli.status_view import terminal
+    from segbatch.cluster.cron.store import stored
+
+    folder = _home(home)
+    rows = schedule_rows(list(stored(folder)), load_site(site), datetime.now(UTC))
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    elif not rows:
+        click.echo(f"no schedules in {folder}. Add one with `segbatch schedule add JOB --cron ...`.")
+    else:
+        terminal().print(schedule_table(rows))
+    return 0
+
+
+@schedule.command()
+@name_argument
+@home_option
+@click.option("--force", is_flag=True, help="Forget it although its entry is in the crontab of another machine.")
+def remove(name: str, home: Path | None, force: bool) -> int:
+    """Take the schedule NAME out of the table, and forget its history; its runs stay.
+
+    \b
+    segbatch schedule remove demo-train
+    """
+    from segbatch.cluster.cron.installing import remove as forget
+    from segbatch.cluster.cron.installing import uninstall
+
+    stored = open_schedule(name, home)
+    try:
+        uninstall(stored)
+    except SegbatchError:
+        if not force:
+            raise
+    forget(stored)
+    click.echo(f"removed: {name}")
+    return 0
+
+
+@schedule.command()
+@name_argument
+@home_option
+def pause(name: str, home: Path | None) -> int:
+    """Let the schedule NAME start nothing until it is resumed.
+
+    \b
+    segbatch schedule pause demo-train
+    """
+    from segbatch.cluster.cron.installing import uninstall
+
+    stored = open_schedule(name, home).with_record(paused=True)
+    click.echo(f"paused: {name}; go on with: segbatch schedule resume {name}")
+    try:
+        uninstall(stored)
+    except SegbatchError as error:
+        # Paused all the same: what its entry starts looks at the record.
+        click.echo(f"its entry stays, and starts nothing: {error}", err=True)
+    return 0
+
+
+@schedule.command()
+@name_argument
+@home_option
+def resume(name: str, home: Path | None) -> int:
+    """Let the schedule NAME start its job again; what was due meanwhile is not made up.
+
+    \b
+    segbatch schedule resume demo-train
+    """
+    from segbatch.cluster.cron.installing import install, refuse_elsewhere
+    from segbatch.cluster.cron.store import iso
+
+    stored = open_schedule(name, home)
+    refuse_elsewhere(stored)
+    stored = stored.with_record(paused=False, since=iso(datetime.now(UTC)))
+    install(stored)
+    click.echo(f"resumed: {name}, {_spoken(stored.record)}")
+    _say_next(stored.record)
+    return 0
+
+
+schedule.add_command(run_now)
+schedule.add_command(fire)
+
+
+def _home(home: Path | None) -> Path:
+    from segbatch.cluster.cron.store import default_home
+
+    return home.absolute() if home is not None else default_home()
+
+
+def _record(
+    job: Path,
+    sets: tuple[str, ...],
+    site: Path | None,
+    runs_root: Path | None,
+    backend: str | None,
+    rules: dict[str, str | None],
+) -> tuple[ScheduleRecord, Site]:
+    """Work out what a schedule would be."""
+    from segbatch.cluster.backend import choose_backend
+    from segbatch.cluster.cron.store import ScheduleRecord, iso, this_host
+    from segbatch.cluster.cron.table import choose_via
+    from segbatch.spec.load import load_job
+    from segbatch.spec.occurrences import machine_zone
+    from segbatch.spec.site import find_site
+
+    loaded = load_job(job, sets).job
+    path = find_site(site, os.environ, Path.cwd(), Path.home())
+    found_site = load_site(site, loaded.profile)
+    name, via = rules.pop("name") or loaded.name, rules.pop("via") or found_site.cron.via
+    said = _schedule(loaded.schedule, rules)
+    chosen = choose_via(via)
+    if chosen == "scrontab" and choose_backend(backend, found_site) == "local":
+        raise InputError(
+            "scrontab starts jobs of SLURM, and this job would run on the machine itself. "
+            "Choose --via crontab, or --backend slurm."
+        )
+    here = machine_zone()
+    record = ScheduleRecord(
+        name=name,
+        job=str(job.absolute()),
+        sets=sets,
+        site=str(path.absolute()) if path is not None else None,
+        runs=str(runs_root.absolute()) if runs_root is not None else None,
+        backend=backend,  # type: ignore[arg-type]
+        schedule=said,
+        zone=said.zone or here,
+        here=here,
+        via=chosen,
+        host=this_host(),
+        cwd=str(Path.cwd()),
+        python=sys.executable,
+        since=iso(datetime.now(UTC)),
+    )
+    return record, found_site
+
+
+def _schedule(written: Schedule | None, rules: dict[str, str | None]) -> Schedule:
+    """Lay the command line over what the job says."""
+    from pydantic import ValidationError
+
+    from segbatch.spec.schedule import Schedule
+
+    plain = written.model_dump(exclude_unset=True) if written is not None else {}
+    given = {key: value for key, value in rules.items() if value is not None}
+    if "cron" not in plain | given:
+        raise InputError('expected --cron "MINUTE HOUR DAY MONTH WEEKDAY", or `schedule: {cron: ...}` in the job file')
+    try:
+        return Schedule.model_validate(plain | given)
+    except ValidationError as error:
+        words = [f"--{'.'.join(str(step) for step in one['loc']) or 'cron'}: {one['msg']}" for one in error.errors()]
+        raise InputError("\n".join(word.replace("Value error, ", "").replace("_", "-", 1) for word in words)) from None
+
+
+def _again(before: ScheduleRecord, record: ScheduleRecord) -> ScheduleRecord:
+    """Make the record of a schedule that is added again: a pause stays, and so does what is still to be made up."""
+    if Path(before.job) != Path(record.job):
+        raise InputError(
+            f"there is a schedule {record.name!r} already, for {before.job}. Choose another name with --name, or take "
+            f"that one away: segbatch schedule remove {record.name}"
+        )
+    changes: dict[str, Any] = {"paused": before.paused}
+    if (before.schedule, before.zone) == (record.schedule, record.zone):
+        changes["since"] = before.since
+    return record.model_copy(update=changes)
+
+
+def _move(before: StoredSchedule, record: ScheduleRecord) -> None:
+    """Take an entry out of the table that it was in, if it is to be in another one."""
+    from segbatch.cluster.cron.installing import uninstall
+
+    old = before.record
+    if old.via != record.via or (old.via == "crontab" and old.host != record.host):
+        uninstall(before)
+
+
+def _spoken(record: ScheduleRecord) -> str:
+    rules = record.schedule
+    parts = [f"{rules.cron} in {record.zone}", f"overlap: {rules.overlap}"]
+    if rules.catch_up:
+        parts.append(f"missed starts are made up for {rules.catch_up} min")
+    if rules.jitter:
+        parts.append(f"up to {rules.jitter} min later")
+    return ", ".join(parts)
+
+
+def _say_next(record: ScheduleRecord) -> None:
+    from zoneinfo import ZoneInfo
+
+    from segbatch.spec.occurrences import following
+
+    moment = next(following(record.schedule.cron, record.zone, datetime.now(UTC)))
+    click.echo(f"next    {moment.astimezone(ZoneInfo(record.zone)).isoformat(sep=' ', timespec='minutes')}")

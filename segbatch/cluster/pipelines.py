@@ -1,0 +1,300 @@
+"""Driving a pipeline: whose turn it is, and starting that, on this machine or on SLURM."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from segbatch.cluster.advance_script import render_advance
+from segbatch.cluster.backend import Backend, slurm_scheduler
+from segbatch.cluster.containers.check import check_plan
+from segbatch.cluster.local import LocalScheduler
+from segbatch.cluster.observe import Observer
+from segbatch.cluster.render import Order
+from segbatch.cluster.slurm.queue import QueueView
+from segbatch.cluster.slurm.scheduler import SlurmScheduler
+from segbatch.cluster.slurm.submission import Sender, settle
+from segbatch.errors import Exit, InputError, NothingToDo, NotNeeded, SegbatchError
+from segbatch.runs import ledger
+from segbatch.runs.claims import claim_round, mark_cancelled, seal_round
+from segbatch.runs.pipeline_status import MOVING, PipelineStatus, StageStatus, judge
+from segbatch.runs.pipelines import Pipeline
+from segbatch.runs.process import alive, process_identity
+from segbatch.runs.run import Run
+from segbatch.runs.status import runner_alive
+from segbatch.spec.site import Site
+
+HERE = "--local"
+"""Option of the process that drives a pipeline on this machine."""
+WAIT_S = 300.0
+LOOK_S = 0.5
+SEEN_S = 300.0
+"""Seconds within which the end of a job shows in its run's folder, on however slow a file server."""
+Say = Callable[[str], object]
+
+
+def site_of(pipeline: Pipeline) -> Site:
+    """Return the site as it was when the pipeline was submitted."""
+    return Site.model_validate(pipeline.record.site)
+
+
+@dataclass
+class PipelineObserver:
+    """Looks at a pipeline, again and again."""
+
+    pipeline: Pipeline
+    site: Site
+    view: QueueView | None = None
+    _observer: Observer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._observer = Observer(self.site, self.view)
+
+    def look(self) -> PipelineStatus:
+        """Tell what became of it: its stages' folders, refined by the queue where that can be asked."""
+        names = [stage.name for stage in self.pipeline.record.stages]
+        runs = {name: run for name in names if (run := self.pipeline.stage(name)) is not None}
+        looked = dict(zip(runs, self._observer.look_all(list(runs.values())), strict=True))
+        found = judge(self.pipeline, looked, driven=True)
+        if found.ready() and not self._driven():
+            return judge(self.pipeline, looked, driven=False)
+        return found
+
+    def _driven(self) -> bool:
+        """Tell whether a process here, or a job in the queue, will start what comes next."""
+        made = ledger.submissions(self.pipeline.paths)
+        if not made:
+            return False
+        last = made[-1]
+        if last.facts.get("backend") != "slurm":
+            # A process of another machine, which cannot be asked, is trusted.
+            return last.state != "ended" and alive(last.facts) is not False
+        if self._observer.view is None:
+            self._observer.view = slurm_scheduler(self.site).view
+        open_ = {item.token for item in made if item.state in ("submitted", "submitting", "uncertain")}
+        snapshot = self._observer.view.rows(not_before=float(last.facts.get("opened", 0.0)))
+        waiting = any(
+            row.comment.removeprefix("segbatch:") in open_ and row.state.phase != "over" for row in snapshot.rows
+        )
+        return waiting or bool(snapshot.trouble)
+
+
+@contextmanager
+def one_driver(pipeline: Pipeline, *, force: bool = False, patience: float = WAIT_S) -> Iterator[int]:
+    """Let one command at a time start stages; another waits its turn.
+
+    Raises:
+        SegbatchError: the other one takes too long.
+    """
+    end = time.monotonic() + patience
+    while True:
+        try:
+            number = claim_round(pipeline.paths, force=force)
+            break
+        except SegbatchError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(LOOK_S)
+    try:
+        yield number
+    finally:
+        seal_round(pipeline.paths, number)
+
+
+def prepared(pipeline: Pipeline, stage: StageStatus, site: Site, backend: Backend, say: Say) -> Run | None:
+    """Plan a stage whose turn it is and write its run; None, and a note, where it is refused or has nothing to do."""
+    made = pipeline.stage(stage.name)
+    if made is not None:
+        return made
+    try:
+        plan = pipeline.plan_stage(stage.name)
+        run = pipeline.create_stage(stage.name, plan, check_plan(plan, site, backend))
+    except NotNeeded as error:
+        pipeline.note("unneeded", stage.name, str(error))
+        say(f"{stage.name}: not needed: {error}")
+        return None
+    except NothingToDo as error:
+        pipeline.note("nothing", stage.name, str(error))
+        say(f"{stage.name}: nothing to do: {error}")
+        return None
+    except InputError as error:
+        pipeline.note("refused", stage.name, str(error))
+        say(f"{stage.name}: refused: {error}")
+        return None
+    say(f"{stage.name}: {run.paths.folder}")
+    return run
+
+
+@dataclass
+class LocalDriver:
+    """Runs a pipeline's stages on this machine, one after the other."""
+
+    pipeline: Pipeline
+    site: Site
+    run: Callable[[Run], int]
+    """Runs the tasks of one stage and returns its exit code."""
+    say: Say = lambda line: None
+    force: bool = False
+
+    def execute(self) -> int:
+        """Run what is to be done and return the pipeline's exit code; the ledger tells start and end."""
+        token = secrets.token_hex(8)
+        code = int(Exit.FAILED)
+        ledger.record(self.pipeline.paths, token, "submitted", backend="local", **process_identity(os.getpid()))
+        try:
+            code = self._execute()
+        finally:
+            ledger.record(self.pipeline.paths, token, "ended", code=code)
+        return code
+
+    def _execute(self) -> int:
+        observer = PipelineObserver(self.pipeline, self.site)
+        tried: set[str] = set()
+        while True:
+            status = observer.look()
+            stage = next((stage for stage in self._startable(status) if stage.name not in tried), None)
+            if stage is None:
+                return status.exit_code
+            tried.add(stage.name)
+            with one_driver(self.pipeline, force=self.force):
+                run = prepared(self.pipeline, stage, self.site, "local", self.say)
+            if run is not None:
+                code = self.run(run)
+                if code == Exit.INTERRUPTED:
+                    return code
+
+    def _startable(self, status: PipelineStatus) -> list[StageStatus]:
+        """Stages whose turn it is, and those that an earlier attempt left unfinished."""
+        if any(event.kind == "cancelled" for event in self.pipeline.events()):
+            return []
+        left = ("failed", "killed", "interrupted", "cancelled")
+        unfinished = [stage for stage in status.stages if stage.run is not None and stage.state in left]
+        return [*unfinished, *status.ready()]
+
+
+def start_here(pipeline: Pipeline, parallel: int | None) -> None:
+    """Start a process that drives a pipeline on this machine and outlives this one, and wait until it has begun.
+
+    Raises:
+        SegbatchError: it could not be started.
+    """
+    command = [sys.executable, "-P", "-m", "segbatch.cluster.advance", str(pipeline.paths.folder)]
+    before = len(ledger.submissions(pipeline.paths))
+    log = pipeline.paths.log("runner")
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            [*command, HERE, str(parallel or 0)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    while len(ledger.submissions(pipeline.paths)) == before:
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=0.05)
+            if len(ledger.submissions(pipeline.paths)) == before:
+                tail = log.read_text(errors="replace").strip().splitlines()[-1:]
+                raise SegbatchError(f"{pipeline.label}: it could not be started: {' '.join(tail)}")
+
+
+def cancel_here(pipeline: Pipeline, *, now: bool = False) -> bool:
+    """Ask the stage that runs on this machine to stop, and start no further one; `now` kills its tasks."""
+    pipeline.note("cancelled")
+    found = False
+    for record in pipeline.record.stages:
+        run = pipeline.stage(record.name)
+        if run is not None and runner_alive(run):
+            found |= LocalScheduler().cancel(run, now=now)
+    return found
+
+
+@dataclass
+class SlurmDriver:
+    """Submits a pipeline's stages to SLURM, each with a job behind it that submits what comes next."""
+
+    pipeline: Pipeline
+    site: Site
+    scheduler: SlurmScheduler
+    say: Say = lambda line: None
+
+    def advance(self, *, again: bool = False, behind: str = "") -> PipelineStatus:
+        """Start the stages whose turn it is.
+
+        Args:
+            again: those too that have ended badly.
+            behind: a stage whose jobs have ended, whether or not its folder shows it yet.
+
+        Raises:
+            SegbatchError: SLURM refused or could not be asked; what was started goes on.
+        """
+        observer = PipelineObserver(self.pipeline, self.site, self.scheduler.view)
+        if behind:
+            self._await(observer, behind)
+        with one_driver(self.pipeline, force=self.scheduler.force) as number:
+            if again:
+                self.pipeline.note("reopened")
+            elif any(event.kind == "cancelled" for event in self.pipeline.events()):
+                return observer.look()
+            settle(self.pipeline, self.scheduler.view)
+            tried: set[str] = set()
+            while True:
+                stages = [stage for stage in self._startable(observer.look(), again) if stage.name not in tried]
+                if not stages:
+                    return observer.look()
+                for stage in stages:
+                    tried.add(stage.name)
+                    self._start(stage, number)
+
+    def _await(self, observer: PipelineObserver, name: str) -> None:
+        end = time.monotonic() + SEEN_S
+        while time.monotonic() < end:
+            stage = next((stage for stage in observer.look().stages if stage.name == name), None)
+            if stage is None or stage.state not in MOVING:
+                return
+            time.sleep(LOOK_S)
+
+    def _startable(self, status: PipelineStatus, again: bool) -> list[StageStatus]:
+        bad = ("failed", "killed", "interrupted", "cancelled", "unknown") if again else ()
+        return [*(stage for stage in status.stages if stage.run is not None and stage.state in bad), *status.ready()]
+
+    def _start(self, stage: StageStatus, number: int) -> None:
+        run = prepared(self.pipeline, stage, self.site, "slurm", self.say)
+        if run is None:
+            return
+        made = self.scheduler.start(run)
+        # Whatever becomes of the stage, somebody looks: to go on, or to say what cannot go on.
+        order = Order(self.pipeline.paths.folder, number, "", role="finish", after=f"afterany:{made.finish}")
+        sender = Sender(
+            self.pipeline,
+            self.scheduler.slurm,
+            self.scheduler.view,
+            lambda order: render_advance(self.pipeline.record.name, stage.name, self.site, order),
+        )
+        job = sender.send(order)
+        arrays = f"job array {', '.join(made.arrays)}, " if made.arrays else ""
+        self.say(f"{stage.name}: {arrays}job {made.finish} reports, job {job} then goes on")
+
+    def cancel(self, *, now: bool = False) -> bool:
+        """Stop the stages that wait or run, and what would start the next ones."""
+        self.pipeline.note("cancelled")
+        mark_cancelled(self.pipeline.paths)
+        found = self._cancel_advances()
+        for record in self.pipeline.record.stages:
+            run = self.pipeline.stage(record.name)
+            if run is not None:
+                found |= self.scheduler.cancel(run, now=now)
+        return found
+
+    def _cancel_advances(self) -> bool:
+        tokens = {f"segbatch:{item.token}" for item in settle(self.pipeline, self.scheduler.view)}
+        rows = self.scheduler.view.rows(not_before=time.time()).rows
+        jobs = [row.array for row in rows if row.comment in tokens and row.state.phase != "over"]
+        if jobs:
+            self.scheduler.slurm.cancel(jobs)
+        return bool(jobs)
