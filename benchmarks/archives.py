@@ -132,7 +132,8 @@ def _written(root: Path, layout: str) -> tuple[float, float]:
 
 
 def _run(root: Path, layout: str) -> Any:
-    from segbatch.runs.plan import Plan, create_run
+    from segbatch.runs.creation import create_run
+    from segbatch.runs.plan import Plan
     from segbatch.runs.tiles import Tile
     from segbatch.spec.job import KINDS
     from tests.support.labels import TWO_CLASSES

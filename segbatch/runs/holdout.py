@@ -13,8 +13,8 @@ from segbatch.errors import InputError
 from segbatch.runs import packs
 from segbatch.runs.files import write_json
 from segbatch.runs.journal import NO_TRUTH, read_rejections
-from segbatch.runs.model_folder import ModelFolder
 from segbatch.runs.masks import mask_path
+from segbatch.runs.model_folder import ModelFolder
 from segbatch.runs.outputs import checked_tiles
 from segbatch.runs.run import Run
 from segbatch.runs.sweep import Sweep

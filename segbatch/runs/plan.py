@@ -289,7 +289,8 @@ def _in_parts(job: TrainJob, listing: Listing) -> tuple[Sequence[Tile], Sequence
 
 def _limited(placed: Iterable[Row], limit: int) -> Iterator[Row]:
     """Keep the first tiles of each part, in the order of their hash."""
-    keyed = ordered((row[-1], hash_key(row[0] or row[1], 0), row[0] or row[1], *row) for row in placed)
+    named = ((Tile(*row[:2]).name, row) for row in placed)
+    keyed = ordered((row[-1], hash_key(name, 0), name, *row) for name, row in named)
     for _, of_part in groupby(keyed, lambda row: row[0]):
         yield from (row[3:] for row in islice(of_part, limit))
 

@@ -51,7 +51,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Path:
 
 
 def predict(root: Path, bundle: Path, at: dict[str, Any], **settings: Any) -> Run:
-    return make_run(root, "predict", at, model=str(bundle), predict={"batch_size": 4, "tasks": 2} | settings)
+    return make_run(root, "predict", at, model=str(bundle), predict={"batch_size": 4} | settings)
 
 
 @pytest.fixture(scope="module")
@@ -75,13 +75,8 @@ def reports(run: Run) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in run.paths.report.glob("*.csv") if path.name != "masks.csv"}
 
 
-@pytest.mark.parametrize(
-    ("images", "masks"), [("packed/images", "packed/masks"), ("packed/images", "masks"), ("images", "packed/masks")]
-)
-def test_packed_tiles_give_the_bytes_of_the_folder(
-    world: Path, bundle: Path, plain: Run, tmp_path: Path, images: str, masks: str
-) -> None:
-    run = predict(tmp_path, bundle, {"root": str(world), "images": images, "masks": masks})
+def test_packed_tiles_give_the_bytes_of_the_folder(world: Path, bundle: Path, plain: Run, tmp_path: Path) -> None:
+    run = predict(tmp_path, bundle, data(world / "packed"))
     assert complete(run) == Exit.REJECTED
     assert outputs(run) == outputs(plain)
 
@@ -155,7 +150,7 @@ def test_killed_and_resumed_from_a_pack_into_archives_gives_the_same_bytes(bundl
     spoil(tmp_path)
     pack_folder(tmp_path / "images", tmp_path / "packed", size=100_000)
     at = {"root": str(tmp_path), "images": "packed", "masks": "masks"}
-    undisturbed, run = (predict(tmp_path, bundle, at, layout="tar", tasks=1) for _ in range(2))
+    undisturbed, run = (predict(tmp_path, bundle, at, layout="tar") for _ in range(2))
     assert complete(undisturbed) == Exit.REJECTED
     process = worker(run, "--task", "0")
     journalled(run, count // 4, process)
@@ -182,13 +177,12 @@ def test_names_of_any_kind_have_masks(plain: Run, world: Path) -> None:
     assert json.loads((plain.paths.report / "summary.json").read_text())["tiles"]["missing"] == 0
 
 
-@pytest.mark.parametrize("images", ["images", "packed/images"])
 def test_scratch_changes_nothing(
-    world: Path, bundle: Path, plain: Run, tmp_path: Path, images: str, monkeypatch: pytest.MonkeyPatch
+    world: Path, bundle: Path, plain: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEGBATCH_SCRATCH", str(tmp_path / "node"))
-    at = {"root": str(world), "images": images, "masks": "masks"}
-    settings = {"batch_size": 4, "tasks": 2}
+    at = {"root": str(world), "images": "packed/images", "masks": "masks"}
+    settings = {"batch_size": 4}
     run = make_run(tmp_path, "predict", at, model=str(bundle), predict=settings, resources={"scratch": True})
     assert complete(run) == Exit.REJECTED
     assert outputs(run) == outputs(plain)

@@ -12,12 +12,13 @@ import pytest
 from pydantic import ValidationError
 
 from segbatch.runs import mask_archives, packs
+from segbatch.runs.creation import create_run
 from segbatch.runs.journal import read_task
 from segbatch.runs.listing import find_files
 from segbatch.runs.mask_archives import collect, discard
 from segbatch.runs.masks import mask_file, with_table
 from segbatch.runs.outputs import checked_tiles
-from segbatch.runs.plan import Plan, create_run
+from segbatch.runs.plan import Plan
 from segbatch.runs.run import Run
 from segbatch.runs.tiles import Tile
 from segbatch.spec.inference import Predict

@@ -12,9 +12,10 @@ import pytest
 
 from segbatch.errors import Interrupted, SegbatchError
 from segbatch.runs import packs, staging
+from segbatch.runs.creation import create_run
 from segbatch.runs.listing import list_tiles
 from segbatch.runs.packing import pack_folder
-from segbatch.runs.plan import Plan, create_run
+from segbatch.runs.plan import Plan
 from segbatch.runs.run import Run
 from segbatch.runs.staging import staged
 from segbatch.spec.job import KINDS
