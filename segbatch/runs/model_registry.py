@@ -6,6 +6,7 @@ import errno
 import itertools
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,17 +113,19 @@ def _settle(model: ModelFolder, temporary: Path, made: ModelVersion) -> ModelVer
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
             continue
-        place.chmod(0o555)
+        # A prune at the same time that keeps nothing may have deleted it already.
+        with suppress(FileNotFoundError):
+            place.chmod(0o555)
         return named
     raise AssertionError("numbers do not end")
 
 
 def remove_tree(folder: Path) -> None:
-    """Delete a folder that may be read-only; without effect where there is none."""
-    if not folder.is_dir() or folder.is_symlink():
-        return
-    folder.chmod(0o755)
-    shutil.rmtree(folder)
+    """Delete a folder that may be read-only, perhaps together with another that does so; there may be none."""
+    while folder.is_dir() and not folder.is_symlink():
+        with suppress(FileNotFoundError):
+            folder.chmod(0o755)
+            shutil.rmtree(folder)
 
 
 def versions(model: ModelFolder, now: Standing | None = None) -> list[ModelVersion]:
