@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,8 +18,9 @@ from segbatch.data.looks import Look, look_at_image, look_at_mask
 from segbatch.data.mask_checks import MaskChecks
 from segbatch.data.region_checks import RegionChecks
 from segbatch.errors import InputError
-from segbatch.runs.listing import Listing, list_tiles
-from segbatch.runs.splits import assign, hash_fraction
+from segbatch.runs.listing import Listing, list_tiles, sorted_tiles
+from segbatch.runs.sorting import Sorter
+from segbatch.runs.splits import assigned, hash_fraction
 from segbatch.runs.tiles import Tile
 from segbatch.spec.bundle import BundleInfo, read_info
 from segbatch.spec.data import PARTS, Split
@@ -56,9 +58,11 @@ def lint(job: Job, *, full: bool, sample: int, progress: Progress = lambda done,
     tiles, about_parts = _tiles(job, listing)
     findings += about_parts
     gone = {name: set(names) for name, names in absent.items()}
-    tiles = [tile for tile in tiles if tile.image not in gone["image"] and tile.mask not in gone["mask"]]
-    if not full:
-        tiles = sorted(tiles, key=lambda tile: (hash_fraction(tile.name, 0), tile.name))[:sample]
+    there = (tile for tile in tiles if tile.image not in gone["image"] and tile.mask not in gone["mask"])
+    if full:
+        tiles = sorted_tiles(there)
+    else:
+        tiles = heapq.nsmallest(sample, there, key=lambda tile: (hash_fraction(tile.name, 0), tile.name))
     findings += _content(job, info, listing, tiles, progress)
     return sorted(findings, key=lambda finding: finding.severity != "error")
 
@@ -96,20 +100,20 @@ def _names(job: Job, listing: Listing) -> Iterator[Finding]:
 
 
 def _absent(job: Job, listing: Listing) -> dict[str, list[str]]:
-    """Find the images and masks that a table names and that are not there, however large the sample."""
-    if job.data.pair.by != "csv":
-        return {"image": [], "mask": []}
-    files = {
-        "image": (listing.images_root, [tile.image for tile in listing.tiles]),
-        "mask": (listing.masks_root, [tile.mask for tile in listing.tiles if tile.mask]),
-    }
+    """Find the images and masks that a table or list names and that are not there, however large the sample."""
+    files: dict[str, tuple[str, Iterable[str]]] = {"image": ("", ()), "mask": ("", ())}
+    if job.data.pair.by == "csv":
+        files["mask"] = (listing.masks_root, (tile.mask for tile in listing.tiles if tile.mask))
+    if job.data.pair.by == "csv" or job.data.image_list is not None:
+        files["image"] = (listing.images_root, (tile.image for tile in listing.tiles))
     return {what: [name for name in names if not Path(root, name).exists()] for what, (root, names) in files.items()}
 
 
 def _missing(absent: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
     for what, names in absent.items():
-        fix = f"Mend the table, or let `data.{what}s` name the folder that its paths start from."
-        yield from _of_names("error", f"missing {what}s", f"{what}s that the table names do not exist", names, fix)
+        fix = f"Mend the table or list, or let `data.{what}s` name the folder that its paths start from."
+        message = f"{what}s that the table or list names do not exist"
+        yield from _of_names("error", f"missing {what}s", message, names, fix)
 
 
 def _of_names(severity: Severity, kind: str, message: str, names: Sequence[str], fix: str) -> Iterator[Finding]:
@@ -117,19 +121,24 @@ def _of_names(severity: Severity, kind: str, message: str, names: Sequence[str],
         yield Finding(severity, kind, message, len(names), shown(names[0]), fix)
 
 
-def _tiles(job: Job, listing: Listing) -> tuple[list[Tile], list[Finding]]:
+def _tiles(job: Job, listing: Listing) -> tuple[Iterable[Tile], list[Finding]]:
     """Pick the tiles that the job is about, and check the parts of its split."""
     split, part = job.data.split, job.data.part
     if split is None:
-        return list(listing.tiles), []
+        return listing.tiles, []
+    used = {part} if not isinstance(job, TrainJob) and part is not None else set(PARTS)
+    sizes: Counter[str] = Counter()
+    chosen = Sorter()
     try:
-        parts = {name: part for name, (_, part) in assign(listing, split).items()}
+        for tile, _, found in assigned(listing, split):
+            sizes[found] += 1
+            if found in used:
+                chosen.add(tile.fields)
     except InputError as error:
         fix = "Mend `data.split`; the files were checked without it."
-        return list(listing.tiles), [Finding("error", "split", str(error).rstrip("."), 1, listing.images_root, fix)]
-    used = {part} if not isinstance(job, TrainJob) and part is not None else set(PARTS)
-    tiles = [tile for tile in listing.tiles if parts.get(tile.name) in used]
-    return tiles, list(_empty_parts(job, split, Counter(parts.values()), listing.images_root))
+        return listing.tiles, [Finding("error", "split", str(error).rstrip("."), 1, listing.images_root, fix)]
+    tiles = (Tile(*row) for row in chosen.rows())
+    return tiles, list(_empty_parts(job, split, sizes, listing.images_root))
 
 
 def _empty_parts(job: Job, split: Split, sizes: Counter[str], root: str) -> Iterator[Finding]:

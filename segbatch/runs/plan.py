@@ -20,7 +20,7 @@ from segbatch.errors import InputError
 from segbatch.runs.bundles import bundle_digest
 from segbatch.runs.files import digest, file_digest, write_bytes, write_json
 from segbatch.runs.layout import RunPaths
-from segbatch.runs.listing import TICK_FILES, Listing, Tick, list_tiles
+from segbatch.runs.listing import TICK_FILES, Listing, Tick, list_tiles, sorted_tiles
 from segbatch.runs.run import Run, RunRecord
 from segbatch.runs.sorting import Row, Sorter, beside, mapped, ordered
 from segbatch.runs.splits import Place, assigned, hash_key, write_split
@@ -166,17 +166,13 @@ def _chosen(job: Job, listing: Listing) -> tuple[Sequence[Tile], Sequence[Place]
     tiles = listing.tiles
     if job.data.part is not None and job.data.split is not None:
         parts = assigned(listing, job.data.split)
-        tiles = _sorted(tile for tile, _, part in parts if part == job.data.part)
+        tiles = sorted_tiles(tile for tile, _, part in parts if part == job.data.part)
         if not tiles:
             raise InputError(f"data.part: no tile falls into the part `{job.data.part}`.")
     if job.data.limit is not None:
         by_hash = ordered((hash_key(tile.name, 0), *tile.fields) for tile in tiles)
-        tiles = _sorted(Tile(*row[1:]) for row in islice(by_hash, job.data.limit))
+        tiles = sorted_tiles(Tile(*row[1:]) for row in islice(by_hash, job.data.limit))
     return tiles, None
-
-
-def _sorted(tiles: Iterable[Tile]) -> Sequence[Tile]:
-    return mapped(ordered(tile.fields for tile in tiles), lambda row: Tile(*row))
 
 
 def _in_parts(job: TrainJob, listing: Listing) -> tuple[Sequence[Tile], Sequence[Place]]:

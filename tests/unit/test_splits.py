@@ -13,9 +13,14 @@ from hypothesis import strategies as st
 from segbatch.errors import InputError
 from segbatch.runs import sorting
 from segbatch.runs.listing import Listing
-from segbatch.runs.splits import Assignment, Place, assign, hash_fraction, read_split, write_split
+from segbatch.runs.splits import Place, assigned, hash_fraction, read_split, write_split
 from segbatch.runs.tiles import Tile
 from segbatch.spec.data import Split
+
+
+def assign(found: Listing, split: Split) -> dict[str, tuple[str, str]]:
+    """Group and part by tile."""
+    return {tile.name: (group, part) for tile, group, part in assigned(found, split)}
 
 
 def listing(names: list[str], rows: dict[str, dict[str, str]] | None = None) -> Listing:
@@ -119,7 +124,7 @@ def test_a_pattern_groups_the_tiles_of_a_scene() -> None:
         assign(listing(["other.png"]), split)
 
 
-def places(found: Assignment) -> list[Place]:
+def places(found: dict[str, tuple[str, str]]) -> list[Place]:
     return [(name, *found[name]) for name in sorted(found)]
 
 
