@@ -12,7 +12,7 @@ from typing import Any
 
 from segbatch.errors import InputError, NothingToDo
 from segbatch.runs.champions import standing
-from segbatch.runs.listing import Listing, Tick, list_tiles
+from segbatch.runs.listing import Listing, Tick, list_tiles, sorted_tiles
 from segbatch.runs.model_folder import Registry, registry_root
 from segbatch.runs.model_registry import Found, resolve
 from segbatch.runs.news import last_trained, new_tiles
@@ -253,17 +253,13 @@ def _chosen(job: Job, listing: Listing) -> tuple[Sequence[Tile], Sequence[Place]
     tiles = listing.tiles
     if job.data.part is not None and job.data.split is not None:
         parts = assigned(listing, job.data.split)
-        tiles = _sorted(tile for tile, _, part in parts if part == job.data.part)
+        tiles = sorted_tiles(tile for tile, _, part in parts if part == job.data.part)
         if not tiles:
             raise InputError(f"data.part: no tile falls into the part `{job.data.part}`.")
     if job.data.limit is not None:
         by_hash = ordered((hash_key(tile.name, 0), *tile.fields) for tile in tiles)
-        tiles = _sorted(Tile(*row[1:]) for row in islice(by_hash, job.data.limit))
+        tiles = sorted_tiles(Tile(*row[1:]) for row in islice(by_hash, job.data.limit))
     return tiles, None
-
-
-def _sorted(tiles: Iterable[Tile]) -> Sequence[Tile]:
-    return mapped(ordered(tile.fields for tile in tiles), lambda row: Tile(*row))
 
 
 def _in_parts(job: TrainJob, listing: Listing) -> tuple[Sequence[Tile], Sequence[Place]]:
