@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from segbatch.data.decode import ImageFormat
 from segbatch.data.reasons import explain
 from segbatch.data.streams import tile_stream
 from segbatch.errors import Exit, InputError, Interrupted, SegbatchError, TooManyRejectedError
-from segbatch.inference.masks import MaskFormat, MaskWriters, Written
-from segbatch.inference.step import Step, no_truth
+from segbatch.inference.masks import MaskFormat, MaskWriters, ToWrite, Written
+from segbatch.inference.step import Step
 from segbatch.inference.windows import WindowStep
 from segbatch.models.bundle import Bundle, load_bundle, resized_model
 from segbatch.runs.bundles import bundle_digest
@@ -33,6 +32,8 @@ from segbatch.spec.job import PredictJob
 Log = Callable[[str], None]
 Stop = Callable[[], bool]
 LOG_EVERY_S = 30.0
+BATCHES_WAITING = 4
+"""Computed batches that wait for a writer, at most."""
 
 
 def predict_task(run: Run, task: int, attempt: int, stop: Stop, log: Log) -> int:
@@ -132,9 +133,10 @@ class _PredictTask:
             paths.masks,
             paths.probabilities if settings.probabilities else None,
             MaskFormat.of(self._run.record.labels, settings),
+            len(self._run.record.labels.scored),
         )
         try:
-            with MaskWriters(written, journal, settings.writers, 4 * settings.batch_size) as writers:
+            with MaskWriters(written, journal, settings.writers, BATCHES_WAITING) as writers:
                 yield writers
         finally:
             journal.close()
@@ -200,18 +202,18 @@ class _PredictTask:
         missing: set[int],
         writers: MaskWriters,
     ) -> None:
-        truth = batch.get("truth")
-        results = step(batch["image"], batch["size"].numpy(), no_truth(batch["image"]) if truth is None else truth)
-        for position, result in zip(batch["index"].numpy().tolist(), results, strict=True):
+        size = batch["size"].numpy()
+        todo: list[ToWrite] = []
+        for slot, position in enumerate(batch["index"].numpy().tolist()):
             if position not in missing:
                 continue
             tile = self._tiles[position]
-            if result is None:
-                self._reject(position, tile, image_format(bundle))
+            if size[slot, 0]:
+                todo.append(ToWrite(slot, self._shard.first + position, tile.image, bool(tile.mask)))
             else:
-                # In a run with ground truth, a tile without any has no counts.
-                scored = result if tile.mask else replace(result, counts=None)
-                writers.put(self._shard.first + position, tile.image, scored)
+                self._reject(position, tile, image_format(bundle))
+        if todo:
+            writers.put(todo, step(batch["image"], size, batch["truth"]))
 
     def _reject(self, position: int, tile: Tile, fmt: ImageFormat) -> None:
         record = self._run.record

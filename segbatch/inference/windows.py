@@ -9,8 +9,7 @@ import tensorflow as tf
 
 from segbatch.data.normalize import normalization_of
 from segbatch.data.windows import Blend, Windows
-from segbatch.evaluation.counts import confusion
-from segbatch.inference.step import TileResult
+from segbatch.inference.results import TileResult
 from segbatch.models.bundle import Bundle
 from segbatch.models.decision import decide, probabilities
 
@@ -26,7 +25,7 @@ class WindowStep:
         overlap: of neighbouring windows, in pixels or as a share of the window.
         threshold: binary head: probability from which a pixel is the second class.
         batch_size: windows in one forward pass.
-        with_truth: count pixels against ground truth.
+        with_truth: hand the ground truth on.
         with_probability: also give probabilities.
     """
 
@@ -84,12 +83,6 @@ class WindowStep:
             yield positions[start : start + self._batch_size]
 
     def _decided(self, blended: np.ndarray, truth: np.ndarray) -> TileResult:
-        classes = len(self._bundle.info.labels.scored)
         mask = decide(blended, self._bundle.info.head, "probabilities", self._threshold).numpy()
         probability = np.rint(blended.max(axis=-1) * 255).astype(np.uint8) if self._with_probability else None
-        return TileResult(
-            mask,
-            probability,
-            confusion(truth, mask, classes) if self._with_truth else None,
-            np.bincount(mask.ravel(), minlength=classes)[:classes].astype(np.int64),
-        )
+        return TileResult(mask, probability, truth if self._with_truth else None)
