@@ -59,6 +59,7 @@ def runs_folder(explicit: Path | None, site: Site, job_says: str | None = None) 
 
 def plan_job(job: Path, sets: tuple[str, ...], site_path: Path | None, runs_root: Path | None) -> tuple[Plan, Site]:
     """Read a job file and work out what submitting it would do."""
+    from segbatch.runs.measured import read_measured
     from segbatch.runs.plan import make_plan
     from segbatch.spec.load import load_job
 
@@ -66,7 +67,16 @@ def plan_job(job: Path, sets: tuple[str, ...], site_path: Path | None, runs_root
     site = load_site(site_path, loaded.profile)
     root = runs_folder(runs_root, site, loaded.output.runs)
     plain = site.model_dump(mode="json", exclude_defaults=True)
-    return make_plan(loaded, job.absolute(), runs_root=root, site=plain), site
+    measured = read_measured(bench_file(site_path)) if loaded.kind == "predict" else ()
+    return make_plan(loaded, job.absolute(), runs_root=root, site=plain, measured=measured), site
+
+
+def bench_file(site_path: Path | None) -> Path:
+    """Where measurements are kept: beside the site file, or where the user's would lie."""
+    from segbatch.spec.site import find_site
+
+    found = find_site(site_path, os.environ, Path.cwd(), Path.home())
+    return (found or Path.home() / ".config" / "segbatch" / "site.yaml").with_name("bench.json")
 
 
 def named_run(run: str, runs_root: Path | None, site_path: Path | None = None) -> Run:

@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -63,6 +63,20 @@ class ToWrite:
 
 
 @dataclass(frozen=True)
+class Encoded:
+    """One tile, ready to be written."""
+
+    mask: bytes
+    """PNG."""
+    probability: bytes | None
+    """PNG."""
+    counts: Counts | None
+    """int64 [C, C + 1]: pixels by true and predicted class; None without ground truth."""
+    predicted: Counts
+    """int64 [C]: pixels by predicted class."""
+
+
+@dataclass(frozen=True)
 class Written:
     """Folders and formats of one task's output."""
 
@@ -72,18 +86,36 @@ class Written:
     classes: int
     """Number of classes that are counted."""
 
+    def encode(self, result: TileResult) -> Encoded:
+        """Count the pixels of one tile and encode its files."""
+        if result.truth is None:
+            counts, predicted = None, class_pixels(result.mask, self.classes)
+        else:
+            counts, predicted = tally(result.truth, result.mask, self.classes)
+        probability = None if result.probability is None else encode_mask(result.probability)
+        return Encoded(self.format.encode(result.mask), probability, counts, predicted)
+
 
 class MaskWriters:
     """Threads that write masks and journal them, a batch each at a time; `put` blocks while they are behind.
 
-    Used as a context manager: leaving it waits until all is written.
+    Used as a context manager: leaving it waits until all is written. `after_mask` is called by these threads whenever a
+    mask is in place.
 
     Raises:
         SegbatchError: from `put` or on leaving, if a mask could not be written.
     """
 
-    def __init__(self, written: Written, journal: JournalWriter, threads: int, capacity: int) -> None:
+    def __init__(
+        self,
+        written: Written,
+        journal: JournalWriter,
+        threads: int,
+        capacity: int,
+        after_mask: Callable[[], None] = lambda: None,
+    ) -> None:
         self._written = written
+        self._after_mask = after_mask
         self._journal = journal
         self._journal_lock = threading.Lock()
         self._queue: queue.Queue[tuple[Sequence[ToWrite], Sequence[TileResult | None]] | None] = queue.Queue(capacity)
@@ -154,24 +186,20 @@ class MaskWriters:
 
     def _one(self, tile: ToWrite, result: TileResult, spent: dict[str, float]) -> JournalRow:
         begun = time.perf_counter()
-        counts, predicted = self._counted(result)
-        data = self._written.format.encode(result.mask)
-        probability = None if result.probability is None else encode_mask(result.probability)
+        files = self._written.encode(result)
         encoded = time.perf_counter()
         name = mask_name(tile.tile)
-        if probability is not None and self._written.probabilities is not None:
-            self._place(self._written.probabilities / name, probability)
-        self._place(self._written.masks / name, data)
+        if files.probability is not None and self._written.probabilities is not None:
+            self._place(self._written.probabilities / name, files.probability)
+        self._place(self._written.masks / name, files.mask)
+        self._after_mask()
         spent["encode"] += encoded - begun
         spent["write"] += time.perf_counter() - encoded
         height, width = result.mask.shape
-        told = pack(counts) if counts is not None and tile.scored else NO_TRUTH
-        return JournalRow(tile.index, height, width, len(data), zlib.crc32(data), told, pack(predicted))
-
-    def _counted(self, result: TileResult) -> tuple[Counts | None, Counts]:
-        if result.truth is None:
-            return None, class_pixels(result.mask, self._written.classes)
-        return tally(result.truth, result.mask, self._written.classes)
+        told = pack(files.counts) if files.counts is not None and tile.scored else NO_TRUTH
+        return JournalRow(
+            tile.index, height, width, len(files.mask), zlib.crc32(files.mask), told, pack(files.predicted)
+        )
 
     def _place(self, path: Path, data: bytes) -> None:
         if path.parent not in self._folders:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from segbatch.data.normalize import normalization_of
 from segbatch.data.windows import Blend, Windows
+from segbatch.inference.engines.engine import Engine
 from segbatch.inference.results import TileResult
 from segbatch.models.bundle import Bundle
 from segbatch.models.decision import decide, probabilities
@@ -27,6 +28,7 @@ class WindowStep:
         batch_size: windows in one forward pass.
         with_truth: hand the ground truth on.
         with_probability: also give probabilities.
+        engine: runs the network in TensorFlow's place.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class WindowStep:
         batch_size: int,
         with_truth: bool,
         with_probability: bool,
+        engine: Engine | None = None,
     ) -> None:
         self._bundle = bundle
         self._normalize = normalization_of(bundle.info, bundle.mean_image)
@@ -48,9 +51,11 @@ class WindowStep:
         self._batch_size = batch_size
         self._with_truth = with_truth
         self._with_probability = with_probability
+        self._engine = engine
         pixel = tf.uint8 if bundle.info.depth == 8 else tf.uint16
         signature = tf.TensorSpec([batch_size, window, window, bundle.info.bands], pixel)
         self._network = tf.function(self._probabilities, input_signature=[signature])
+        self._normalized = tf.function(self._normalize, input_signature=[signature])
 
     def __call__(self, image: tf.Tensor, size: np.ndarray, truth: tf.Tensor) -> list[TileResult | None]:
         """Predict the tiles of one batch, each by itself; arguments and result as in `Step`."""
@@ -73,10 +78,18 @@ class WindowStep:
             pixels = np.zeros((self._batch_size, self._window, self._window, image.shape[2]), image.dtype)
             for slot, position in enumerate(chunk):
                 pixels[slot] = windows.cut(image, position)
-            votes = self._network(pixels).numpy()
+            votes = self._votes(pixels)
             for slot, position in enumerate(chunk):
                 blend.add(position, votes[slot])
         return self._decided(blend.result(), truth)
+
+    def _votes(self, pixels: np.ndarray) -> np.ndarray:
+        """Probabilities, float32 [B, window, window, C], of windows."""
+        if self._engine is None:
+            votes: np.ndarray = self._network(pixels).numpy()
+            return votes
+        scores = self._engine.start(self._normalized(pixels).numpy())()
+        return np.asarray(probabilities(scores, self._bundle.info.head, self._bundle.info.output))
 
     def _chunks(self, positions: Sequence[tuple[int, int]]) -> Iterator[Sequence[tuple[int, int]]]:
         for start in range(0, len(positions), self._batch_size):

@@ -20,6 +20,8 @@ from segbatch.runs.bundles import bundle_digest
 from segbatch.runs.files import digest, file_digest, write_bytes, write_json
 from segbatch.runs.layout import RunPaths
 from segbatch.runs.listing import Listing, list_tiles
+from segbatch.runs.measured import Measured, of_bundle
+from segbatch.runs.pilot import tiles_of_a_task, with_time
 from segbatch.runs.run import Run, RunRecord
 from segbatch.runs.splits import Assignment, assign, hash_fraction, write_split
 from segbatch.runs.tiles import Tile, write_tiles
@@ -54,6 +56,8 @@ class Plan:
     """Files that have no partner and are no tiles, in words."""
     labelled_root: str = ""
     """Where the masks of labelled regions lie; empty without any."""
+    measured: tuple[Measured, ...] = ()
+    """What was measured of the bundle."""
 
     @property
     def tasks(self) -> int:
@@ -68,8 +72,22 @@ class Plan:
         return dict(sizes)
 
 
-def make_plan(job: Job, job_file: Path, *, runs_root: Path, site: dict[str, Any] | None = None) -> Plan:
+def make_plan(
+    job: Job,
+    job_file: Path,
+    *,
+    runs_root: Path,
+    site: dict[str, Any] | None = None,
+    measured: Sequence[Measured] = (),
+) -> Plan:
     """Work out what submitting `job` would do.
+
+    Args:
+        job: the job.
+        job_file: where it was read.
+        runs_root: folder of all runs.
+        site: the site's settings, for the run's record.
+        measured: what was measured of any bundles here.
 
     Raises:
         InputError: folders, tables or the bundle are missing or do not fit, or there is nothing to do.
@@ -78,13 +96,15 @@ def make_plan(job: Job, job_file: Path, *, runs_root: Path, site: dict[str, Any]
     listing = list_tiles(job.data, need_masks=not isinstance(job, PredictJob))
     _no_duplicates(listing)
     tiles, split = _chosen(job, listing)
+    known = of_bundle(measured, bundle) if bundle is not None else ()
+    job = with_time(job, known, len(tiles))
     return Plan(
         job=job,
         job_file=job_file,
         labels=labels,
         tiles=tiles,
         split=split,
-        shard_size=_shard_size(job, len(tiles)),
+        shard_size=_shard_size(job, len(tiles), known),
         images_root=listing.images_root if job.data.images is not None or job.data.pair.by == "csv" else "",
         masks_root=listing.masks_root if job.data.masks is not None else "",
         predictions_root=listing.predictions_root,
@@ -93,6 +113,7 @@ def make_plan(job: Job, job_file: Path, *, runs_root: Path, site: dict[str, Any]
         site=site or {},
         left_out=_left_out(job, listing),
         labelled_root=listing.labelled_root,
+        measured=known,
     )
 
 
@@ -169,13 +190,16 @@ def _limited(split: Assignment, job: TrainJob) -> Assignment:
     return {name: place for name, place in split.items() if name in kept}
 
 
-def _shard_size(job: Job, tiles: int) -> int:
+def _shard_size(job: Job, tiles: int, measured: Sequence[Measured]) -> int:
     """Tiles of a task: whole batches, so that a batch holds the same tiles however the work is cut up."""
     if isinstance(job, TrainJob):
         return tiles
     if isinstance(job, EvaluateJob):
         return max(tiles, 1)
-    wanted = job.predict.shard_size or math.ceil(tiles / job.predict.tasks)
+    if job.predict.tasks == "auto":
+        wanted = tiles_of_a_task(job, measured)
+    else:
+        wanted = job.predict.shard_size or math.ceil(tiles / job.predict.tasks)
     batch = job.predict.batch_size
     return math.ceil(wanted / batch) * batch
 
@@ -235,6 +259,7 @@ def create_run(plan: Plan, *, image: str = "", now: datetime | None = None) -> R
         digests=digests,
         versions={"segbatch": segbatch.__version__, "python": platform.python_version()},
         site=plan.site,
+        measured=plan.measured,
     )
     for task in range(len(shards)):
         paths.task(task).folder.mkdir(parents=True)

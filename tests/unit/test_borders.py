@@ -29,7 +29,7 @@ BELOW: dict[str, set[str]] = {
 }
 INSIDE_FUNCTIONS = {
     # Looking at pictures and painting them needs NumPy, Pillow or TensorFlow, but only when asked for.
-    "cli": {"data", "demo", "training"},
+    "cli": {"data", "demo", "inference", "training"},
 }
 LIGHT = "segbatch.demo.settings"
 """Numbers that the demo's options show as their defaults."""
@@ -120,7 +120,7 @@ def test_control_side_reaches_worker_packages_only_inside_functions(repo: Path) 
     assert not wrong
 
 
-@pytest.mark.parametrize("command", [[], ["submit"], ["status"], ["check"], ["demo"], ["preview"]])
+@pytest.mark.parametrize("command", [[], ["submit"], ["status"], ["check"], ["demo"], ["preview"], ["bench"]])
 def test_help_loads_nothing_heavy(command: list[str]) -> None:
     code = (
         "import sys\nfrom segbatch.cli import cli\n"
