@@ -45,7 +45,7 @@ def measure() -> Iterator[tuple[str, bool]]:
         folder = Path(name)
         paint(folder, max(TILES.values()))
         for network in TILES:
-            yield from _compare(network, _stages(folder, network))
+            yield from _compare(network, stages_of(folder, network))
 
 
 def paint(folder: Path, count: int) -> None:
@@ -70,7 +70,8 @@ def paint(folder: Path, count: int) -> None:
             os.link(folder / place.format(copy % number), folder / place.format(copy))
 
 
-def _stages(folder: Path, network: str) -> Stages:
+def stages_of(folder: Path, network: str, *, truth: bool = True) -> Stages:
+    """Make a bundle and a job over painted tiles, ready to be timed."""
     from segbatch.inference.bench import Stages
     from segbatch.models.bundle import save_bundle
     from segbatch.runs.plan import make_plan
@@ -86,7 +87,7 @@ def _stages(folder: Path, network: str) -> Stages:
         {
             "kind": "predict",
             "name": "bench",
-            "data": {"root": str(folder), "images": "images", "masks": "masks"},
+            "data": {"root": str(folder), "images": "images"} | ({"masks": "masks"} if truth else {}),
             "model": str(bundle),
             "predict": {"batch_size": BATCH},
         }

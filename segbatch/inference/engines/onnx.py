@@ -6,6 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from segbatch.inference.engines.engine import Scores
@@ -52,4 +53,6 @@ class OnnxRuntime:
 
 
 def _export(bundle: Bundle, folder: Path) -> None:
-    bundle.model.export(str(folder / _FILE), format="onnx", verbose=False)
+    # The exporter makes up a signature of its own only for networks that have computed something before.
+    image = keras.InputSpec("float32", (None, *bundle.info.input, bundle.info.bands), name="image")
+    bundle.model.export(str(folder / _FILE), format="onnx", verbose=False, input_signature=[image])
