@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +15,12 @@ import pytest
 from PIL import Image
 
 from segbatch.errors import Exit
+from segbatch.runs.bundles import bundle_digest
+from segbatch.runs.measured import read_measured
 from segbatch.runs.run import Run
 from segbatch.spec.engines import missing_packages
 from segbatch.worker import STOP_SIGNALS, run_task
-from tests.support.worlds import make_bundle, make_run, make_tiles, mixing_model
+from tests.support.worlds import make_bundle, make_run, make_tiles, mixing_model, write_job
 
 pytestmark = pytest.mark.tensorflow
 SIDE = 32
@@ -105,3 +109,30 @@ def test_a_bundle_that_cannot_be_written_is_exported_to_the_users_cache(world: P
     assert exported(bundle, "sha256:" + "ab" * 32, "engine-1", export) == first
     assert len(calls) == 1
     assert (first / "network").read_bytes() == b"1"
+
+
+def test_bench_saves_what_a_run_then_takes(world: Path, tmp_path: Path) -> None:
+    folders = {"root": str(world), "images": "images", "masks": "masks"}
+    job = {"kind": "predict", "name": "night", "data": folders, "model": str(world / "model")}
+    write_job(tmp_path / "night.yaml", **job, predict={"batch_size": 4, "tasks": "auto"})
+    (tmp_path / "site.yaml").write_text("# The user's own.\nparallel: 1\n")
+
+    def segbatch(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "segbatch", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    refused = segbatch("plan", "night.yaml", "--backend", "local")
+    assert refused.returncode == Exit.BAD_INPUT
+    assert "segbatch bench JOB --save" in refused.stderr
+    said = segbatch("bench", "night.yaml", "--tiles", "8", "--save")
+    assert said.returncode == 0, said.stderr
+    for word in ("list", "read and decode", "step, tensorflow", "encode", "write", "whole", "bottleneck", "first mask"):
+        assert word in said.stdout
+    measured = read_measured(tmp_path / "bench.json")
+    assert [entry.bundle for entry in measured] == [bundle_digest(world / "model")]
+    assert measured[0].engines[0].differing == 0
+    assert not list((tmp_path / "runs").iterdir())
+    planned = segbatch("plan", "night.yaml", "--backend", "local")
+    assert planned.returncode == 0, planned.stderr
+    assert "1 of 12 tiles" in planned.stdout
+    assert "5 min" in planned.stdout
