@@ -223,7 +223,7 @@ class Stages:
         return Written(_Aside(folder), MaskFormat.of(labels, self.settings), len(labels.scored))
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Aside:
     """Masks by number in a folder that nobody looks at."""
 
