@@ -16,6 +16,7 @@ from PIL import Image
 
 from segbatch.errors import SegbatchError
 from segbatch.evaluation.counts import pack
+from segbatch.inference.cleaning import Cleaning
 from segbatch.inference.step import TileResult
 from segbatch.runs.files import write_bytes
 from segbatch.runs.journal import NO_TRUTH, JournalRow, JournalWriter
@@ -67,6 +68,8 @@ class Written:
     masks: Path
     probabilities: Path | None
     format: MaskFormat
+    cleaning: Cleaning | None = None
+    """What happens to masks before they are encoded; None for nothing."""
 
 
 class MaskWriters:
@@ -85,7 +88,7 @@ class MaskWriters:
         self._queue: queue.Queue[tuple[int, str, TileResult] | None] = queue.Queue(capacity)
         self._error: BaseException | None = None
         self._folders: set[Path] = set()
-        self.seconds = {"encode": 0.0, "write": 0.0}
+        self.seconds = ({"clean": 0.0} if written.cleaning else {}) | {"encode": 0.0, "write": 0.0}
         self.done = 0
         self.pixels = 0
         self._threads = [threading.Thread(target=self._work, name=f"writer-{n}") for n in range(threads)]
@@ -130,6 +133,9 @@ class MaskWriters:
                     self._error = error
 
     def _write(self, index: int, tile: str, result: TileResult) -> None:
+        received = time.perf_counter()
+        if self._written.cleaning is not None:
+            result = self._written.cleaning(result)
         begun = time.perf_counter()
         data = self._written.format.encode(result.mask)
         probability = None if result.probability is None else encode_png(Image.fromarray(result.probability))
@@ -152,6 +158,8 @@ class MaskWriters:
             self._journal.write([row])
             self.done += 1
             self.pixels += height * width
+            if self._written.cleaning is not None:
+                self.seconds["clean"] += begun - received
             self.seconds["encode"] += encoded - begun
             self.seconds["write"] += time.perf_counter() - encoded
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,11 @@ import tensorflow as tf
 
 from segbatch.data.normalize import normalization_of
 from segbatch.data.resize import resize_image, resize_mask
+from segbatch.inference.views import View, averaged, views_of
 from segbatch.models.bundle import Bundle
-from segbatch.models.decision import confusion, decide, probabilities
+from segbatch.models.decision import Output, confusion, decide, probabilities
 from segbatch.spec.labels import IGNORED
+from segbatch.spec.mask_rules import MaskRules
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,17 @@ class TileResult:
     mask: np.ndarray
     """uint8 [H, W]: class indices."""
     probability: np.ndarray | None
-    """uint8 [H, W]: probability of the second class (binary head) or of the chosen one, times 255."""
+    """uint8 or uint16 [H, W]: probability of the second class (binary head) or of the chosen one, times 255 (65535)."""
     counts: np.ndarray | None
     """int64 [C, C + 1]: pixels by true and predicted class; None without ground truth."""
     predicted: np.ndarray
     """int64 [C]: pixels by predicted class."""
+    truth: np.ndarray | None = None
+    """uint8 [H, W]: ground truth, for a mask that will be counted once it is final; 255 where ignored."""
+
+
+PLAIN = views_of(())
+"""The one view of a tile as it is."""
 
 
 class Step:
@@ -37,21 +46,32 @@ class Step:
 
     Args:
         bundle: model and what belongs to it.
-        threshold: binary head: probability from which a pixel is the second class.
+        rules: how scores become a mask.
         batch_size: number B of slots in every batch.
-        with_truth: count pixels against ground truth.
-        with_probability: also give probabilities.
+        with_truth: count pixels against ground truth; of masks that are still to be cleaned, keep the truth instead.
+        probability_bits: 8 or 16 to give probabilities too, 0 for none.
+        views: whose probabilities are averaged.
     """
 
     def __init__(
-        self, bundle: Bundle, *, threshold: float, batch_size: int, with_truth: bool, with_probability: bool
+        self,
+        bundle: Bundle,
+        *,
+        rules: MaskRules,
+        batch_size: int,
+        with_truth: bool,
+        probability_bits: int = 0,
+        views: Sequence[View] = PLAIN,
     ) -> None:
         self._bundle = bundle
         self._normalize = normalization_of(bundle.info, bundle.mean_image)
-        self._threshold = threshold
+        self._rules = rules
         self._batch_size = batch_size
-        self._with_truth = with_truth
-        self._with_probability = with_probability
+        self._with_truth = with_truth and not rules.cleaning
+        self._keep_truth = with_truth and rules.cleaning
+        self._bits = probability_bits
+        self._views = views
+        self._output: Output = bundle.info.output if len(views) == 1 else "probabilities"
         self._classes = len(bundle.info.labels.scored)
         bands = bundle.info.bands
         pixel = tf.uint8 if bundle.info.depth == 8 else tf.uint16
@@ -83,16 +103,18 @@ class Step:
             return [None] * self._batch_size
         if all(tuple(size[slot]) == tuple(image.shape[1:3]) for slot in filled):
             outcome = [part.numpy() for part in self._fused(image, truth)]
-            return [self._result(outcome, slot) if size[slot, 0] else None for slot in range(self._batch_size)]
+            kept = truth.numpy() if self._keep_truth else None
+            return [self._result(outcome, slot, kept) if size[slot, 0] else None for slot in range(self._batch_size)]
         return self._mixed(image, size, truth, filled)
 
-    def _result(self, outcome: list[np.ndarray], slot: int) -> TileResult:
+    def _result(self, outcome: list[np.ndarray], slot: int, truth: np.ndarray | None) -> TileResult:
         mask, probability, counts, predicted = (part[slot] for part in outcome)
         return TileResult(
             mask,
-            probability if self._with_probability else None,
+            probability if self._bits else None,
             counts if self._with_truth else None,
             predicted.astype(np.int64),
+            None if truth is None else truth[slot],
         )
 
     def _mixed(
@@ -107,10 +129,11 @@ class Step:
         results: list[TileResult | None] = [None] * self._batch_size
         for slot in filled:
             rows, columns = (int(side) for side in size[slot])
-            part = self._finish(
-                scores[slot : slot + 1], tf.constant([rows, columns]), truth[slot : slot + 1, :rows, :columns]
+            own = truth[slot : slot + 1, :rows, :columns]
+            part = self._finish(scores[slot : slot + 1], tf.constant([rows, columns]), own)
+            results[slot] = self._result(
+                [value.numpy() for value in part], 0, own.numpy() if self._keep_truth else None
             )
-            results[slot] = self._result([value.numpy() for value in part], 0)
         return results
 
     def _all(self, image: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -121,15 +144,23 @@ class Step:
         return self._normalize(resize_image(image, info.input, info.resize))
 
     def _scores(self, fitted: tf.Tensor) -> tf.Tensor:
+        """float32 [B, h, w, channels], of the kind that `_output` says."""
+        if len(self._views) == 1:
+            return self._network_scores(fitted)
+        return averaged(self._network_probabilities, fitted, self._views)
+
+    def _network_probabilities(self, fitted: tf.Tensor) -> tf.Tensor:
+        return probabilities(self._network_scores(fitted), self._bundle.info.head, self._bundle.info.output)
+
+    def _network_scores(self, fitted: tf.Tensor) -> tf.Tensor:
         return tf.cast(self._bundle.model(fitted, training=False), tf.float32)
 
     def _to_tiles(self, scores: tf.Tensor, size: tf.Tensor, truth: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        info = self._bundle.info
-        small = decide(scores, info.head, info.output, self._threshold)
+        small = decide(scores, self._bundle.info.head, self._output, self._rules.threshold, self._rules.thresholds)
         mask = resize_mask(small, size)
         counts = self._per_tile(truth, mask) if self._with_truth else tf.zeros([tf.shape(mask)[0]], tf.int64)
         chosen = self._per_tile(tf.zeros_like(mask), mask)[:, 0, : self._classes]
-        return mask, self._probability(scores, size), counts, chosen
+        return mask, self._probability(scores, small, size), counts, chosen
 
     def _per_tile(self, truth: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         rows = [confusion(one, two, self._classes) for one, two in zip(*self._unstacked(truth, mask), strict=True)]
@@ -139,13 +170,15 @@ class Step:
         count = batches[0].shape[0] or 1
         return [tf.unstack(batch, num=count) for batch in batches]
 
-    def _probability(self, scores: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        if not self._with_probability:
+    def _probability(self, scores: tf.Tensor, chosen: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        if not self._bits:
             return tf.zeros([tf.shape(scores)[0]], tf.uint8)
-        values = probabilities(scores, self._bundle.info.head, self._bundle.info.output)
-        best = tf.reduce_max(values, axis=-1, keepdims=True)
-        large = tf.image.resize(best, size, method="bilinear")[..., 0]
-        return tf.cast(tf.round(large * 255.0), tf.uint8)
+        values = probabilities(scores, self._bundle.info.head, self._output)
+        shown = values[..., 0]
+        if self._bundle.info.head == "multiclass":
+            shown = tf.gather(values, tf.cast(chosen, tf.int32), axis=-1, batch_dims=3)
+        large = tf.image.resize(shown[..., tf.newaxis], size, method="bilinear")[..., 0]
+        return tf.cast(tf.round(large * (2.0**self._bits - 1.0)), tf.uint8 if self._bits == 8 else tf.uint16)
 
 
 def no_truth(image: tf.Tensor) -> tf.Tensor:

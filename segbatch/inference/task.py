@@ -18,9 +18,10 @@ from segbatch.data.reasons import explain
 from segbatch.data.streams import tile_stream
 from segbatch.errors import Exit, InputError, Interrupted, SegbatchError, TooManyRejectedError
 from segbatch.inference.masks import MaskFormat, MaskWriters, Written
+from segbatch.inference.predictor import cleaning_of, predictor_of
 from segbatch.inference.step import Step, no_truth
 from segbatch.inference.windows import WindowStep
-from segbatch.models.bundle import Bundle, load_bundle, resized_model
+from segbatch.models.bundle import Bundle, load_bundle
 from segbatch.runs.bundles import bundle_digest
 from segbatch.runs.cuts import batch_tiles
 from segbatch.runs.journal import JournalWriter, RejectionWriter
@@ -76,9 +77,10 @@ class _PredictTask:
         bundle = self._bundle()
         self._log(f"model loaded from {bundle.path} in {time.perf_counter() - started:.1f} s")
         self._started = time.perf_counter()
-        with self._writers() as writers:
+        step = predictor_of(bundle, self._settings, with_truth=bool(self._run.record.masks_root))
+        with self._writers(bundle) as writers:
             try:
-                self._stream(missing, self._step(bundle), bundle, writers, progress)
+                self._stream(missing, step, bundle, writers, progress)
             finally:
                 self._account(progress, writers, len(self._tiles) - len(missing), note="stopped")
         self._account(progress, writers, len(self._tiles) - len(missing), note="done")
@@ -100,38 +102,15 @@ class _PredictTask:
         model = self._job.model
         return load_bundle(path, labels=self._job.labels, normalize=model.normalize, output=model.output)
 
-    def _step(self, bundle: Bundle) -> Step | WindowStep:
-        settings = self._settings
-        threshold = settings.threshold if settings.threshold is not None else bundle.info.threshold
-        with_truth = bool(self._run.record.masks_root)
-        if settings.fit == "resize":
-            return Step(
-                bundle,
-                threshold=threshold,
-                batch_size=settings.batch_size,
-                with_truth=with_truth,
-                with_probability=settings.probabilities,
-            )
-        window = settings.window or min(bundle.info.input)
-        fitted = bundle if bundle.info.input == (window, window) else resized_bundle(bundle, window)
-        return WindowStep(
-            fitted,
-            window=window,
-            overlap=settings.overlap,
-            threshold=threshold,
-            batch_size=settings.batch_size,
-            with_truth=with_truth,
-            with_probability=settings.probabilities,
-        )
-
     @contextmanager
-    def _writers(self) -> Iterator[MaskWriters]:
+    def _writers(self, bundle: Bundle) -> Iterator[MaskWriters]:
         settings, paths = self._settings, self._run.paths
         journal = JournalWriter(self._paths.journal(self._attempt))
         written = Written(
             paths.masks,
             paths.probabilities if settings.probabilities else None,
             MaskFormat.of(self._run.record.labels, settings),
+            cleaning_of(bundle, settings),
         )
         try:
             with MaskWriters(written, journal, settings.writers, 4 * settings.batch_size) as writers:
@@ -210,7 +189,7 @@ class _PredictTask:
                 self._reject(position, tile, image_format(bundle))
             else:
                 # In a run with ground truth, a tile without any has no counts.
-                scored = result if tile.mask else replace(result, counts=None)
+                scored = result if tile.mask else replace(result, counts=None, truth=None)
                 writers.put(self._shard.first + position, tile.image, scored)
 
     def _reject(self, position: int, tile: Tile, fmt: ImageFormat) -> None:
@@ -261,9 +240,3 @@ class _PredictTask:
 def image_format(bundle: Bundle) -> ImageFormat:
     """How images must be decoded for a bundle."""
     return ImageFormat(bundle.info.bands, bundle.info.depth, bundle.info.decode)
-
-
-def resized_bundle(bundle: Bundle, side: int) -> Bundle:
-    """Return the bundle with its network built anew for windows of `side` x `side` pixels, same weights."""
-    info = bundle.info.model_copy(update={"input": (side, side)})
-    return Bundle(info=info, model=resized_model(bundle.model, side, side), path=bundle.path)

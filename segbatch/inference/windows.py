@@ -10,9 +10,11 @@ import tensorflow as tf
 from segbatch.data.normalize import normalization_of
 from segbatch.data.windows import Blend, Windows
 from segbatch.evaluation.counts import confusion
-from segbatch.inference.step import TileResult
+from segbatch.inference.step import PLAIN, TileResult
+from segbatch.inference.views import View, averaged
 from segbatch.models.bundle import Bundle
 from segbatch.models.decision import decide, probabilities
+from segbatch.spec.mask_rules import MaskRules
 
 
 class WindowStep:
@@ -24,10 +26,11 @@ class WindowStep:
         bundle: model and what belongs to it; its network takes `window` x `window` pixels.
         window: side of a window, in pixels.
         overlap: of neighbouring windows, in pixels or as a share of the window.
-        threshold: binary head: probability from which a pixel is the second class.
+        rules: how scores become a mask.
         batch_size: windows in one forward pass.
-        with_truth: count pixels against ground truth.
-        with_probability: also give probabilities.
+        with_truth: count pixels against ground truth; of masks that are still to be cleaned, keep the truth instead.
+        probability_bits: 8 or 16 to give probabilities too, 0 for none.
+        views: of each window, whose probabilities are averaged.
     """
 
     def __init__(
@@ -36,19 +39,21 @@ class WindowStep:
         *,
         window: int,
         overlap: float,
-        threshold: float,
+        rules: MaskRules,
         batch_size: int,
         with_truth: bool,
-        with_probability: bool,
+        probability_bits: int = 0,
+        views: Sequence[View] = PLAIN,
     ) -> None:
         self._bundle = bundle
         self._normalize = normalization_of(bundle.info, bundle.mean_image)
         self._window = window
         self._overlap = overlap
-        self._threshold = threshold
+        self._rules = rules
         self._batch_size = batch_size
         self._with_truth = with_truth
-        self._with_probability = with_probability
+        self._bits = probability_bits
+        self._views = views
         pixel = tf.uint8 if bundle.info.depth == 8 else tf.uint16
         signature = tf.TensorSpec([batch_size, window, window, bundle.info.bands], pixel)
         self._network = tf.function(self._probabilities, input_signature=[signature])
@@ -61,8 +66,12 @@ class WindowStep:
         ]
 
     def _probabilities(self, pixels: tf.Tensor) -> tf.Tensor:
+        return averaged(self._scores, self._normalize(pixels), self._views)
+
+    def _scores(self, normalized: tf.Tensor) -> tf.Tensor:
+        """float32 [B, window, window, channels]: probabilities of one view."""
         info = self._bundle.info
-        scores = self._bundle.model(self._normalize(pixels), training=False)
+        scores = self._bundle.model(normalized, training=False)
         return probabilities(tf.cast(scores, tf.float32), info.head, info.output)
 
     def _tile(self, image: np.ndarray, truth: np.ndarray) -> TileResult:
@@ -84,12 +93,18 @@ class WindowStep:
             yield positions[start : start + self._batch_size]
 
     def _decided(self, blended: np.ndarray, truth: np.ndarray) -> TileResult:
-        classes = len(self._bundle.info.labels.scored)
-        mask = decide(blended, self._bundle.info.head, "probabilities", self._threshold).numpy()
-        probability = np.rint(blended.max(axis=-1) * 255).astype(np.uint8) if self._with_probability else None
+        info, rules = self._bundle.info, self._rules
+        classes = len(info.labels.scored)
+        mask = decide(blended, info.head, "probabilities", rules.threshold, rules.thresholds).numpy()
         return TileResult(
             mask,
-            probability,
-            confusion(truth, mask, classes) if self._with_truth else None,
+            self._probability(blended, mask) if self._bits else None,
+            confusion(truth, mask, classes) if self._with_truth and not rules.cleaning else None,
             np.bincount(mask.ravel(), minlength=classes)[:classes].astype(np.int64),
+            truth if self._with_truth and rules.cleaning else None,
         )
+
+    def _probability(self, blended: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        chosen = np.zeros_like(mask) if self._bundle.info.head == "binary" else mask
+        shown = np.take_along_axis(blended, chosen[..., np.newaxis].astype(np.intp), axis=-1)[..., 0]
+        return np.rint(shown * (2.0**self._bits - 1)).astype(np.uint8 if self._bits == 8 else np.uint16)

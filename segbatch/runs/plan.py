@@ -27,6 +27,7 @@ from segbatch.spec.bundle import read_info
 from segbatch.spec.data import Part
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob, to_plain
 from segbatch.spec.labels import Labels
+from segbatch.spec.mask_rules import rules_of
 from segbatch.spec.yaml_source import dump_yaml
 
 EVALUATE_BATCH = 256
@@ -110,6 +111,7 @@ def _model_of(job: Job) -> tuple[Path | None, Labels]:
         info = read_info(path)
         if job.predict.fit == "window":
             info.refuse_windows(path)
+        rules_of(job.predict, info, path)
         return path.resolve(), info.labels
     if job.labels is None:
         raise InputError(
