@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from segbatch.spec.data import Side
 from segbatch.spec.section import Conflict, Expected, FileName, Section
@@ -17,7 +17,20 @@ Limit = Annotated[
 ]
 Probability = Annotated[float, Field(gt=0, lt=1)]
 Threshold = Annotated[Probability | Literal["best_iou"], Expected("a number above 0 and below 1, or best_iou")]
-Pixels = Annotated[int, Field(ge=1, strict=True)]
+
+
+def _no_truth_value(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers of pixels")
+    return value
+
+
+def _bits(value: object) -> object:
+    """Turn what a reference to the environment gives into a number."""
+    return int(value) if value in ("8", "16") else value  # type: ignore[call-overload]
+
+
+Pixels = Annotated[int, BeforeValidator(_no_truth_value), Field(ge=1)]
 MinRegion = Annotated[
     Pixels | dict[str, Pixels],
     Expected("a number of pixels, or a mapping of classes to numbers of pixels such as {building: 20}"),
@@ -75,7 +88,7 @@ class Predict(Section):
     """What mask pixels hold: class ids, or the first raw value of each class (0 and 255 for `buildings`)."""
     palette: bool = True
     """Write palette PNGs, which show the classes' colours in any viewer; their pixels hold the same numbers."""
-    probabilities: bool | Literal[8, 16] = False
+    probabilities: Annotated[bool | Literal[8, 16], BeforeValidator(_bits), Expected("true, false, 8 or 16")] = False
     """Also write PNGs of the probability (of the second class, or of the chosen class): times 255 in 8 bits (or true),
     times 65535 in 16. They show what the network says, before holes and small regions are dealt with."""
     shard_size: Count | None = None

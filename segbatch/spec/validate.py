@@ -152,6 +152,9 @@ class Validator(Generic[S]):
             path, missing = self._path(item["loc"], item["type"])
             found.setdefault(path, []).append(item | {"missing": missing})
         for path, items in found.items():
+            if any(other[: len(path)] == path for other in found if len(other) > len(path)):
+                # Of a type that is one thing or a mapping, the mapping was meant: what is in it says more.
+                continue
             if self._consequence(path, items[0]):
                 self._mend(path)
                 continue
