@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from segbatch.errors import SegbatchError
-from segbatch.evaluation.counts import pack
+from segbatch.evaluation.counts import class_pixels, confusion, pack
 from segbatch.inference.cleaning import Cleaning
 from segbatch.inference.step import TileResult
 from segbatch.runs.files import write_bytes
@@ -52,6 +52,13 @@ class MaskFormat:
             picture = picture.convert("L")
             picture.putpalette(self.palette)
         return encode_png(picture)
+
+
+def cleaned(result: TileResult, cleaning: Cleaning) -> TileResult:
+    """Clean a mask, and count what comes out: against the truth, where the result has any."""
+    mask, classes = cleaning(result.mask), len(result.predicted)
+    counts = None if result.truth is None else confusion(result.truth, mask, classes)
+    return replace(result, mask=mask, counts=counts, truth=None, predicted=class_pixels(mask, classes))
 
 
 def encode_png(picture: Image.Image) -> bytes:
@@ -135,7 +142,7 @@ class MaskWriters:
     def _write(self, index: int, tile: str, result: TileResult) -> None:
         received = time.perf_counter()
         if self._written.cleaning is not None:
-            result = self._written.cleaning(result)
+            result = cleaned(result, self._written.cleaning)
         begun = time.perf_counter()
         data = self._written.format.encode(result.mask)
         probability = None if result.probability is None else encode_png(Image.fromarray(result.probability))

@@ -26,11 +26,7 @@ def views_of(kinds: Sequence[str]) -> tuple[View, ...]:
 
 
 def averaged(probabilities: Network, pixels: tf.Tensor, views: Sequence[View]) -> tf.Tensor:
-    """Average what a network says of several views of the same pixels, each brought back to where it was.
-
-    The mean of probabilities over transformed copies: Krizhevsky et al., NIPS 2012; for segmentation Moshkov et al.,
-    "Test-time augmentation for deep learning-based cell segmentation on microscopy images", Scientific Reports 2020.
-    Equal values come out as they went in, to the bit: there are 1, 4 or 8, added in pairs.
+    """Average what a network says of several views of the same pixels.
 
     Args:
         probabilities: float32 [B, h, w, bands] to float32 [B, h, w, C].
@@ -44,19 +40,40 @@ def averaged(probabilities: Network, pixels: tf.Tensor, views: Sequence[View]) -
     for view in views:
         # One after the other: in a graph they would run at once, and need the memory of all.
         with tf.control_dependencies(seen[-1:]):
-            seen.append(_back(probabilities(_turned(pixels, view)), view))
-    while len(seen) > 1:
-        seen = [first + second for first, second in zip(seen[::2], seen[1::2], strict=True)]
-    return seen[0] / len(views) if len(views) > 1 else seen[0]
+            seen.append(brought_back(probabilities(seen_from(pixels, view)), view))
+    return mean(seen)
 
 
-def _turned(pixels: tf.Tensor, view: View) -> tf.Tensor:
+def seen_from(pixels: tf.Tensor, view: View) -> tf.Tensor:
+    """Turn and mirror pictures [B, h, w, any] as a view has them."""
     turns, mirrored = view
-    turned = tf.image.rot90(pixels, turns) if turns else pixels
+    turned = _turned(pixels, turns)
     return tf.reverse(turned, [2]) if mirrored else turned
 
 
-def _back(maps: tf.Tensor, view: View) -> tf.Tensor:
+def brought_back(maps: tf.Tensor, view: View) -> tf.Tensor:
+    """Undo what `seen_from` did, with what the network says of the view: [B, h, w, C]."""
     turns, mirrored = view
-    straight = tf.reverse(maps, [2]) if mirrored else maps
-    return tf.image.rot90(straight, 4 - turns) if turns else straight
+    return _turned(tf.reverse(maps, [2]) if mirrored else maps, -turns % 4)
+
+
+def mean(maps: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Mean of 1, 4 or 8 maps of probabilities, float32 of one shape.
+
+    The mean over transformed copies: Krizhevsky et al., NIPS 2012; for segmentation Moshkov et al., "Test-time
+    augmentation for deep learning-based cell segmentation on microscopy images", Scientific Reports 2020. Added in
+    pairs, so that equal values come out as they went in, to the bit.
+    """
+    sums = list(maps)
+    while len(sums) > 1:
+        sums = [first + second for first, second in zip(sums[::2], sums[1::2], strict=True)]
+    return sums[0] / len(maps) if len(maps) > 1 else sums[0]
+
+
+def _turned(pictures: tf.Tensor, turns: int) -> tf.Tensor:
+    """Turn counter-clockwise; `tf.image.rot90` would decide how far only while it runs."""
+    if turns == 2:
+        return tf.reverse(pictures, [1, 2])
+    if turns == 1:
+        return tf.reverse(tf.transpose(pictures, [0, 2, 1, 3]), [1])
+    return tf.transpose(tf.reverse(pictures, [1]), [0, 2, 1, 3]) if turns == 3 else pictures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from sklearn.metrics import confusion_matrix, jaccard_score
 
 from segbatch.errors import Exit, InputError
 from segbatch.evaluation.counts import unpack
+from segbatch.inference.costs import costs
+from segbatch.inference.masks import cleaned
 from segbatch.inference.predictor import cleaning_of, predictor_of
 from segbatch.inference.regions import absorb_small, fill_holes
 from segbatch.inference.step import TileResult
@@ -53,7 +56,7 @@ def predicted(bundle: Bundle, images: np.ndarray, truth: np.ndarray | None = Non
     sizes = np.tile(np.array(images.shape[1:3], np.int32), (len(images), 1))
     results = step(tf.constant(images), sizes, tf.constant(known))
     cleaning = cleaning_of(bundle, settings)
-    return [cleaning(result) if cleaning else result for result in results if result is not None]
+    return [cleaned(result, cleaning) if cleaning else result for result in results if result is not None]
 
 
 def noise(*shape: int, top: int = 256, dtype: Any = np.uint8) -> np.ndarray:
@@ -287,3 +290,30 @@ def test_an_interrupted_choice_is_made_again(chosen: tuple[Path, list[Any], list
     labels = before.labels.model_dump()
     run(make_job(labels=labels, train={"threshold": "best_iou", "epochs": 2}), pairs, folder)
     assert read_info(folder / "model") == before
+
+
+def test_each_option_has_its_cost(chosen: tuple[Path, list[Any], list[str]]) -> None:
+    folder, pairs, _ = chosen
+    images = np.stack([np.asarray(Image.open(image.decode())) for image, _ in pairs[:1]])
+    ticks = itertools.count()
+    found = costs(
+        load_bundle(folder / "model"),
+        Predict(min_region=4, probabilities=True),
+        images,
+        np.zeros(images.shape[:3], np.uint8),
+        rounds=1,
+        clock=lambda: float(next(ticks)),
+    )
+    assert [cost.option for cost in found] == [
+        "none of them",
+        "test_time_augmentation: [flips]",
+        "test_time_augmentation: [quarter_turns]",
+        "test_time_augmentation: [flips, quarter_turns]",
+        "thresholds: {box: 0.3}",
+        "fill_holes: {box: all}",
+        "min_region: 20",
+        "probabilities: 8",
+        "probabilities: 16",
+    ]
+    # By this clock a tile takes one second at each of the two stages, whatever is done in it.
+    assert all((cost.step_s, cost.writer_s, cost.step_ratio, cost.writer_ratio) == (1, 1, 1, 1) for cost in found)
