@@ -29,6 +29,7 @@ from segbatch.spec.bundle import BundleInfo, read_info
 from segbatch.spec.data import PARTS, Split
 from segbatch.spec.gate_job import GateJob
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob
+from segbatch.spec.mask_rules import rules_of
 
 __all__ = ["Finding", "lint", "lint_content"]
 
@@ -97,6 +98,7 @@ def _bundle(job: Job) -> tuple[BundleInfo | None, list[Finding]]:
         info = read_info(Path(job.model.bundle))
         if job.predict.fit == "window":
             info.refuse_windows(Path(job.model.bundle))
+        rules_of(job.predict, info, Path(job.model.bundle))
         return info, []
     except InputError as error:
         fix = "Run the train job first, or mend `model`; the data was checked without it."

@@ -21,7 +21,7 @@ from segbatch.data.streams import tile_stream
 from segbatch.errors import InputError, SegbatchError
 from segbatch.inference.cold_start import ColdStart
 from segbatch.inference.masks import MaskFormat, Written
-from segbatch.inference.prepare import bundle_of_job, image_format, make_step
+from segbatch.inference.prepare import bundle_of_job, cleaning_of, image_format, make_step
 from segbatch.inference.results import TileResult
 from segbatch.inference.step import Step
 from segbatch.inference.task import PredictTask
@@ -133,7 +133,7 @@ class Stages:
 
         def run() -> None:
             for number in range(len(self._tiles)):
-                written.encode(results[number % len(results)])
+                written.encode(written.clean(results[number % len(results)]))
 
         return timed(len(self._tiles), run)
 
@@ -220,7 +220,8 @@ class Stages:
 
     def _written(self, folder: Path) -> Written:
         labels = self._plan.labels
-        return Written(_Aside(folder), MaskFormat.of(labels, self.settings), len(labels.scored))
+        cleaning = cleaning_of(self.bundle.info, self.bundle.path, self.settings)
+        return Written(_Aside(folder), MaskFormat.of(labels, self.settings), len(labels.scored), cleaning)
 
 
 @dataclass

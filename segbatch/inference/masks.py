@@ -7,7 +7,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -16,6 +16,7 @@ import numpy as np
 
 from segbatch.errors import SegbatchError
 from segbatch.evaluation.counts import Counts, class_pixels, pack, tally
+from segbatch.inference.cleaning import Cleaning
 from segbatch.inference.png import encode_mask
 from segbatch.inference.results import TileResult
 from segbatch.runs.journal import NO_TRUTH, JournalRow, JournalWriter
@@ -95,6 +96,12 @@ class Written:
     format: MaskFormat
     classes: int
     """Number of classes that are counted."""
+    cleaning: Cleaning | None = None
+    """What happens to masks before they are counted and encoded; None for nothing."""
+
+    def clean(self, result: TileResult) -> TileResult:
+        """Do to a mask what the job asks for, before it is counted."""
+        return result if self.cleaning is None else replace(result, mask=self.cleaning(result.mask))
 
     def encode(self, result: TileResult) -> Encoded:
         """Count the pixels of one tile and encode its files."""
@@ -130,7 +137,8 @@ class MaskWriters:
         self._journal_lock = threading.Lock()
         self._queue: queue.Queue[tuple[Sequence[ToWrite], Sequence[TileResult | None]] | None] = queue.Queue(capacity)
         self._error: BaseException | None = None
-        self.seconds = {"fetch": 0.0, "encode": 0.0, "write": 0.0}
+        stages = ("fetch", *(("clean",) if written.cleaning else ()), "encode", "write")
+        self.seconds = dict.fromkeys(stages, 0.0)
         self.done = 0
         self.pixels = 0
         self._threads = [threading.Thread(target=self._work, name=f"writer-{n}") for n in range(threads)]
@@ -194,11 +202,15 @@ class MaskWriters:
                     self.seconds[stage] += seconds
 
     def _one(self, tile: ToWrite, result: TileResult, spent: dict[str, float]) -> JournalRow:
+        received = time.perf_counter()
+        result = self._written.clean(result)
         begun = time.perf_counter()
         files = self._written.encode(result)
         encoded = time.perf_counter()
         place = self._written.output.put(tile.index, tile.tile, files.mask, files.probability)
         self._after_mask()
+        if self._written.cleaning is not None:
+            spent["clean"] += begun - received
         spent["encode"] += encoded - begun
         spent["write"] += time.perf_counter() - encoded
         height, width = result.mask.shape

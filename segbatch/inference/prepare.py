@@ -7,8 +7,10 @@ from pathlib import Path
 
 from segbatch.data.decode import ImageFormat
 from segbatch.errors import SegbatchError
+from segbatch.inference.cleaning import Cleaning
 from segbatch.inference.engines.choice import make_engine
 from segbatch.inference.step import Step
+from segbatch.inference.views import views_of
 from segbatch.inference.windows import WindowStep
 from segbatch.models.bundle import Bundle, load_bundle, resized_model
 from segbatch.runs.bundles import bundle_digest
@@ -16,6 +18,7 @@ from segbatch.runs.run import Run
 from segbatch.spec.bundle import BundleInfo
 from segbatch.spec.inference import Predict
 from segbatch.spec.job import PredictJob
+from segbatch.spec.mask_rules import rules_of
 
 
 def bundle_of_run(run: Run, job: PredictJob) -> Bundle:
@@ -51,16 +54,19 @@ def make_step(
         digest: of the bundle, under which what was exported for another engine is kept.
 
     Raises:
-        InputError: the engine's packages are missing.
+        InputError: the engine's packages are missing, the model has not what the settings ask for, or it cannot work at
+            the window's size.
     """
-    threshold = settings.threshold if settings.threshold is not None else bundle.info.threshold
+    rules = rules_of(settings, bundle.info, bundle.path)
+    views, bits = views_of(settings.test_time_augmentation), settings.probability_bits
     if settings.fit == "resize":
         return Step(
             bundle,
-            threshold=threshold,
+            rules=rules,
             batch_size=settings.batch_size,
             with_truth=with_truth,
-            with_probability=settings.probabilities,
+            probability_bits=bits,
+            views=views,
             engine=make_engine(engine, bundle, digest),
         )
     window = settings.window or min(bundle.info.input)
@@ -69,12 +75,19 @@ def make_step(
         fitted,
         window=window,
         overlap=settings.overlap,
-        threshold=threshold,
+        rules=rules,
         batch_size=settings.batch_size,
         with_truth=with_truth,
-        with_probability=settings.probabilities,
+        probability_bits=bits,
+        views=views,
         engine=make_engine(engine, fitted, digest),
     )
+
+
+def cleaning_of(info: BundleInfo, path: Path, settings: Predict) -> Cleaning | None:
+    """What a job does to masks after the decision; None for nothing. Raises as `make_step` does."""
+    rules = rules_of(settings, info, path)
+    return Cleaning(rules) if rules.cleaning else None
 
 
 def image_format(info: BundleInfo) -> ImageFormat:

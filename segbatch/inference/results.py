@@ -25,7 +25,7 @@ class TileResult:
     mask: np.ndarray
     """uint8 [H, W]: class indices."""
     probability: np.ndarray | None
-    """uint8 [H, W]: probability of the second class (binary head) or of the chosen one, times 255."""
+    """uint8 or uint16 [H, W]: probability of the second class (binary head) or of the chosen one, times 255 (65535)."""
     truth: np.ndarray | None
     """uint8 [H, W]: class indices, 255 where ignored; None without ground truth."""
 

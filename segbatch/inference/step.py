@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -12,8 +12,10 @@ from segbatch.data.normalize import normalization_of
 from segbatch.data.resize import resize_image
 from segbatch.inference.engines.engine import Engine
 from segbatch.inference.results import BatchResults, Fetch
+from segbatch.inference.views import PLAIN, View, averaged, brought_back, mean, seen_from
 from segbatch.models.bundle import Bundle
-from segbatch.models.decision import decide, probabilities
+from segbatch.models.decision import Output, decide, probabilities
+from segbatch.spec.mask_rules import MaskRules
 
 
 class Step:
@@ -26,10 +28,11 @@ class Step:
 
     Args:
         bundle: model and what belongs to it.
-        threshold: binary head: probability from which a pixel is the second class.
+        rules: how scores become a mask.
         batch_size: number B of slots in every batch.
         with_truth: hand the ground truth on.
-        with_probability: also give probabilities.
+        probability_bits: 8 or 16 to give probabilities too, 0 for none.
+        views: whose probabilities are averaged.
         engine: runs the network in TensorFlow's place.
     """
 
@@ -37,18 +40,21 @@ class Step:
         self,
         bundle: Bundle,
         *,
-        threshold: float,
+        rules: MaskRules,
         batch_size: int,
         with_truth: bool,
-        with_probability: bool,
+        probability_bits: int = 0,
+        views: Sequence[View] = PLAIN,
         engine: Engine | None = None,
     ) -> None:
         self._bundle = bundle
         self._normalize = normalization_of(bundle.info, bundle.mean_image)
-        self._threshold = threshold
+        self._rules = rules
         self._batch_size = batch_size
         self._with_truth = with_truth
-        self._with_probability = with_probability
+        self._bits = probability_bits
+        self._views = views
+        self._output: Output = bundle.info.output if len(views) == 1 else "probabilities"
         self._engine = engine
         self._make_graphs()
 
@@ -97,14 +103,28 @@ class Step:
             return lambda: (np.zeros((self._batch_size, height, width), np.uint8), None)
         if self._engine is not None:
             fitted = as_array(self._fit(image)) if one_size else self._fitted(image, groups)
-            scores = self._engine.start(fitted)
-            return lambda: self._fetch(self._decided(tf.constant(scores())))
+            scores = self._asked(fitted, self._engine)
+            return lambda: self._fetch(self._decided(scores()))
         outcome = self._whole(image) if one_size else self._of_fitted(self._fitted(image, groups))
         return lambda: self._fetch(outcome)
 
     def _fetch(self, outcome: tuple[tf.Tensor, tf.Tensor]) -> tuple[np.ndarray, np.ndarray | None]:
         mask, best = outcome
-        return as_array(mask), as_array(best) if self._with_probability else None
+        return as_array(mask), as_array(best) if self._bits else None
+
+    def _asked(self, fitted: np.ndarray, engine: Engine) -> Callable[[], tf.Tensor]:
+        """Let an engine look at all views; what is returned waits for it."""
+        info = self._bundle.info
+        if len(self._views) == 1:
+            plain = engine.start(fitted)
+            return lambda: tf.constant(plain())
+        started = [(engine.start(np.ascontiguousarray(seen_from(fitted, view))), view) for view in self._views]
+        return lambda: mean(
+            [
+                brought_back(probabilities(tf.constant(scores()), info.head, info.output), view)
+                for scores, view in started
+            ]
+        )
 
     def _fitted(self, image: tf.Tensor, groups: dict[tuple[int, int], list[int]]) -> np.ndarray:
         info = self._bundle.info
@@ -125,21 +145,30 @@ class Step:
         return self._normalize(resize_image(images, info.input, info.resize))
 
     def _network(self, fitted: tf.Tensor) -> tf.Tensor:
+        """float32 [B, h, w, C], of the kind that `_output` says."""
+        if len(self._views) == 1:
+            return self._one_view(fitted)
+        info = self._bundle.info
+        return averaged(lambda seen: probabilities(self._one_view(seen), info.head, info.output), fitted, self._views)
+
+    def _one_view(self, fitted: tf.Tensor) -> tf.Tensor:
         return tf.cast(self._bundle.model(fitted, training=False), tf.float32)
 
     def _outcome(self, scores: tf.Tensor, compiled: Callable[[tf.Tensor], tf.Tensor]) -> tuple[tf.Tensor, ...]:
-        info = self._bundle.info
-        if not self._with_probability:
-            return compiled(scores), tf.zeros([], tf.float32)
-        return compiled(scores), tf.reduce_max(probabilities(scores, info.head, info.output), axis=-1)
+        chosen = compiled(scores)
+        if not self._bits:
+            return chosen, tf.zeros([], tf.float32)
+        values = probabilities(scores, self._bundle.info.head, self._output)
+        if self._bundle.info.head == "binary":
+            return chosen, values[..., 0]
+        return chosen, tf.gather(values, tf.cast(chosen, tf.int32), axis=-1, batch_dims=3)
 
     def _decide(self, scores: tf.Tensor) -> tf.Tensor:
-        info = self._bundle.info
-        return decide(scores, info.head, info.output, self._threshold)
+        return decide(scores, self._bundle.info.head, self._output, self._rules.threshold, self._rules.thresholds)
 
     def _to_bytes(self, best: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
         large = tf.image.resize(best[..., tf.newaxis], size, method="bilinear")[..., 0]
-        return tf.cast(tf.round(large * 255.0), tf.uint8)
+        return tf.cast(tf.round(large * (2.0**self._bits - 1.0)), tf.uint16 if self._bits == 16 else tf.uint8)
 
 
 def as_array(tensor: tf.Tensor) -> np.ndarray:

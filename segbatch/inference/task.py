@@ -18,10 +18,11 @@ from segbatch.data.decode import ImageFormat
 from segbatch.data.reasons import explain
 from segbatch.data.streams import tile_stream
 from segbatch.errors import Exit, InputError, Interrupted, TooManyRejectedError
+from segbatch.inference.cleaning import Cleaning
 from segbatch.inference.cold_start import ColdStart
 from segbatch.inference.engines.choice import engine_of_run
 from segbatch.inference.masks import MaskFormat, MaskWriters, ToWrite, Written
-from segbatch.inference.prepare import bundle_of_run, image_format, make_step
+from segbatch.inference.prepare import bundle_of_run, cleaning_of, image_format, make_step
 from segbatch.inference.step import Step
 from segbatch.inference.windows import WindowStep
 from segbatch.runs.cuts import batch_tiles
@@ -85,6 +86,7 @@ class PredictTask:
         self._roots: Roots = (record.images_root, record.masks_root, record.labelled_root)
         self._rejected = 0
         self._refused: list[int] = []
+        self._cleaning: Cleaning | None = None
         self._waiting = 0.0
         self._computing = 0.0
         self._started = time.perf_counter()
@@ -170,6 +172,7 @@ class PredictTask:
             The batches, the first of them read already, and their number.
         """
         self._fmt = image_format(info)
+        self._cleaning = cleaning_of(info, Path(self._run.record.bundle), self._settings)
         batch_size, batches = self._cut(missing)
         stream = iter(self._batches(batch_size, batches, self._fmt))
         return chain([next(stream)], stream), len(batches)
@@ -190,7 +193,7 @@ class PredictTask:
         settings, labels = self._settings, self._run.record.labels
         journal = JournalWriter(self._paths.journal(self._attempt))
         output = open_output(self._run, self._task, self._attempt)
-        written = Written(output, MaskFormat.of(labels, settings), len(labels.scored))
+        written = Written(output, MaskFormat.of(labels, settings), len(labels.scored), self._cleaning)
         try:
             threads = settings.writers or (self._measured.writers if self._measured else WRITERS)
             with MaskWriters(written, journal, threads, BATCHES_WAITING, lambda: cold.mark("first batch")) as writers:

@@ -27,6 +27,7 @@ from segbatch.spec.data import PARTS, Data, Part
 from segbatch.spec.gate_job import GateJob
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob
 from segbatch.spec.labels import Labels
+from segbatch.spec.mask_rules import rules_of
 from segbatch.spec.model_name import CHAMPION, is_model_name, parse_model_name
 
 EVALUATE_BATCH = 256
@@ -237,6 +238,7 @@ def _model_of(job: TrainJob | PredictJob | EvaluateJob, registered: Found | None
         info = read_info(path)
         if job.predict.fit == "window":
             info.refuse_windows(path)
+        rules_of(job.predict, info, path)
         return path.resolve(), info.labels
     if job.labels is None:
         raise InputError(
