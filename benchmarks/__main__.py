@@ -5,7 +5,15 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHMARKS = ("help_time", "submit_time", "training_stream", "archives")
+BENCHMARKS = (
+    "help_time",
+    "submit_time",
+    "training_stream",
+    "predict_stream",
+    "predict_torch",
+    "planning_scale",
+    "archives",
+)
 
 
 def main(names: list[str]) -> int:

@@ -70,7 +70,10 @@ def _body(run: Run, task: int | None, attempt: int, peers: Peers | None, stop: S
 
         return lambda: train_task(run, task, peers, stop, log)
     if run.record.kind == "predict":
-        from segbatch.inference.task import predict_task
+        from segbatch.inference.imports import without
+
+        with without():
+            from segbatch.inference.task import predict_task
 
         return lambda: predict_task(run, task, attempt, stop, log)
     from segbatch.evaluation.task import evaluate_task

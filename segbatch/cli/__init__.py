@@ -16,6 +16,7 @@ COMMANDS = {
     "check": "segbatch.cli.check:check",
     "stats": "segbatch.cli.stats:stats",
     "preview": "segbatch.cli.preview:preview",
+    "bench": "segbatch.cli.bench:bench",
     "doctor": "segbatch.cli.doctor:doctor",
     "schema": "segbatch.cli.schema:schema",
     "pack": "segbatch.cli.pack:pack",

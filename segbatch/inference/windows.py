@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from segbatch.data.normalize import normalization_of
 from segbatch.data.windows import Blend, Windows
-from segbatch.evaluation.counts import confusion
-from segbatch.inference.step import TileResult
+from segbatch.inference.engines.engine import Engine
+from segbatch.inference.results import TileResult
 from segbatch.models.bundle import Bundle
 from segbatch.models.decision import decide, probabilities
 
@@ -26,8 +26,9 @@ class WindowStep:
         overlap: of neighbouring windows, in pixels or as a share of the window.
         threshold: binary head: probability from which a pixel is the second class.
         batch_size: windows in one forward pass.
-        with_truth: count pixels against ground truth.
+        with_truth: hand the ground truth on.
         with_probability: also give probabilities.
+        engine: runs the network in TensorFlow's place.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class WindowStep:
         batch_size: int,
         with_truth: bool,
         with_probability: bool,
+        engine: Engine | None = None,
     ) -> None:
         self._bundle = bundle
         self._normalize = normalization_of(bundle.info, bundle.mean_image)
@@ -49,9 +51,11 @@ class WindowStep:
         self._batch_size = batch_size
         self._with_truth = with_truth
         self._with_probability = with_probability
+        self._engine = engine
         pixel = tf.uint8 if bundle.info.depth == 8 else tf.uint16
         signature = tf.TensorSpec([batch_size, window, window, bundle.info.bands], pixel)
         self._network = tf.function(self._probabilities, input_signature=[signature])
+        self._normalized = tf.function(self._normalize, input_signature=[signature])
 
     def __call__(self, image: tf.Tensor, size: np.ndarray, truth: tf.Tensor) -> list[TileResult | None]:
         """Predict the tiles of one batch, each by itself; arguments and result as in `Step`."""
@@ -74,22 +78,24 @@ class WindowStep:
             pixels = np.zeros((self._batch_size, self._window, self._window, image.shape[2]), image.dtype)
             for slot, position in enumerate(chunk):
                 pixels[slot] = windows.cut(image, position)
-            votes = self._network(pixels).numpy()
+            votes = self._votes(pixels)
             for slot, position in enumerate(chunk):
                 blend.add(position, votes[slot])
         return self._decided(blend.result(), truth)
+
+    def _votes(self, pixels: np.ndarray) -> np.ndarray:
+        """Probabilities, float32 [B, window, window, C], of windows."""
+        if self._engine is None:
+            votes: np.ndarray = self._network(pixels).numpy()
+            return votes
+        scores = self._engine.start(self._normalized(pixels).numpy())()
+        return np.asarray(probabilities(scores, self._bundle.info.head, self._bundle.info.output))
 
     def _chunks(self, positions: Sequence[tuple[int, int]]) -> Iterator[Sequence[tuple[int, int]]]:
         for start in range(0, len(positions), self._batch_size):
             yield positions[start : start + self._batch_size]
 
     def _decided(self, blended: np.ndarray, truth: np.ndarray) -> TileResult:
-        classes = len(self._bundle.info.labels.scored)
         mask = decide(blended, self._bundle.info.head, "probabilities", self._threshold).numpy()
         probability = np.rint(blended.max(axis=-1) * 255).astype(np.uint8) if self._with_probability else None
-        return TileResult(
-            mask,
-            probability,
-            confusion(truth, mask, classes) if self._with_truth else None,
-            np.bincount(mask.ravel(), minlength=classes)[:classes].astype(np.int64),
-        )
+        return TileResult(mask, probability, truth if self._with_truth else None)

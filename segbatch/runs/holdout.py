@@ -11,6 +11,7 @@ from typing import Literal
 
 from segbatch.errors import InputError
 from segbatch.runs import packs
+from segbatch.runs.champions import standing
 from segbatch.runs.files import write_json
 from segbatch.runs.journal import NO_TRUTH, read_rejections
 from segbatch.runs.masks import mask_path
@@ -150,6 +151,27 @@ def scored_on(model: ModelFolder, version: str, holdout: str) -> HoldoutScores |
     except (OSError, ValueError):
         return None
     return kept if kept.holdout == holdout else None
+
+
+def champion_scores(model: ModelFolder, holdout: str) -> tuple[str, HoldoutScores | None]:
+    """Return the champion's version (empty: there is none) and its figures on a holdout (None: not scored on it)."""
+    champion = standing(model).champion
+    return champion, scored_on(model, champion, holdout) if champion else None
+
+
+def unscored_champion(model: ModelFolder, run: Run) -> str:
+    """Name the champion, as `name@version`, if it must predict a run's holdout before the gate can compare.
+
+    Args:
+        model: the model.
+        run: a predict run of a challenger on the holdout; it need not be finished.
+
+    Returns:
+        Empty where there is no champion, where its figures are known, and where `run` is its own.
+    """
+    champion, known = champion_scores(model, holdout_digest(run))
+    name = f"{model.name}@{champion}"
+    return name if champion and known is None and run.record.model != name else ""
 
 
 def _path(model: ModelFolder, version: str, holdout: str) -> Path:

@@ -80,6 +80,11 @@ class RunPaths:
         return self.folder / "tiles.csv"
 
     @property
+    def engine(self) -> Path:
+        """Which engine computes the masks of a predict run; there from its first task on."""
+        return self.folder / "engine.json"
+
+    @property
     def split(self) -> Path:
         """Group and part of every tile."""
         return self.folder / "split.csv"

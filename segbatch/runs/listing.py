@@ -80,6 +80,11 @@ def list_tiles(data: Data, *, need_masks: bool, tick: Tick = lambda files: None)
     return _Listing(data, need_masks, tick).made()
 
 
+def sorted_tiles(tiles: Iterable[Tile]) -> Sequence[Tile]:
+    """Sort tiles in bounded memory."""
+    return mapped(ordered(tile.fields for tile in tiles), lambda row: Tile(*row))
+
+
 def _stem(path: str) -> str:
     return os.path.splitext(packs.plain_name(path))[0]
 

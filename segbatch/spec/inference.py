@@ -73,16 +73,21 @@ class Predict(Section):
     """Also write 8-bit PNGs of the probability (of the second class, or of the chosen class) times 255."""
     shard_size: Count | None = None
     """Tiles in one task, rounded up to whole batches. Defaults to the tiles divided by `tasks`."""
-    tasks: Count = 1
-    """Number of tasks that share the tiles."""
+    tasks: Count | Literal["auto"] = 1
+    """Number of tasks that share the tiles. `auto`: as many as make each last about half of `resources.time`, or half
+    an hour where the job does not say it, by what `segbatch bench JOB --save` measured of this model."""
     concurrency: Count | None = None
     """Tasks at once on a cluster, at most. Defaults to as many as it gives."""
     max_rejected: Limit | None = None
     """Unreadable tiles that a task may leave out before it stops: a count, or a share below 1. Defaults to no limit."""
     readers: Count | None = None
     """Tiles read and decoded at once. Defaults to the processors of the task."""
-    writers: Count = 2
-    """Threads that compress and write masks."""
+    writers: Count | None = None
+    """Threads that compress and write masks. Defaults to 2."""
+    engine: Literal["auto", "tensorflow", "openvino", "onnxruntime"] = "auto"
+    """What runs the network. `auto`: what `segbatch bench JOB --save` measured fastest on this kind of node, of those
+    whose masks differ from TensorFlow's in at most one of 10,000 pixels; without measurements TensorFlow. A run keeps
+    the engine that its first task took."""
 
     def conflicts(self) -> Iterator[Conflict]:
         """Window keys without windows, an overlap that leaves no step, and two ways of cutting up the work."""

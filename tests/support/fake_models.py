@@ -23,11 +23,11 @@ from segbatch.spec.labels import Labels
 from tests.support.labels import TWO_CLASSES
 
 
-def fake_bundle(folder: Path, weights: str = "weights", labels: Labels = TWO_CLASSES) -> Path:
+def fake_bundle(folder: Path, weights: str = "weights", labels: Labels = TWO_CLASSES, **provenance: Any) -> Path:
     """Write a bundle whose weights are a word."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.keras").write_text(weights)
-    info = BundleInfo(name="net", labels=labels, head="binary", input=(32, 32))
+    info = BundleInfo(name="net", labels=labels, head="binary", input=(32, 32), provenance=provenance)
     (folder / "bundle.json").write_text(info.model_dump_json())
     return folder
 

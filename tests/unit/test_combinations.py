@@ -33,6 +33,13 @@ SCORED = "data: {masks: m, predictions: {folder: p}"
         (TRAIN + "data: {images: x, masks: ./x}",
          ["3:19: images and masks are the same folder, where pairing by stem would take each image for its own mask; "
           "pair by suffix or csv"]),
+        (TRAIN + "data: {images: [y, 'x/**/*.jpg'], masks: ./x}",
+         ["3:35: images and masks are the same folder, where pairing by stem would take each image for its own mask; "
+          "pair by suffix or csv"]),
+        (PREDICT + "data: {images: ['a', 'b'], image_list: l.txt}",
+         ["3:8: the paths of a list start from one folder; `data.images` is a pattern or a list of sources"]),
+        (PREDICT + "data: {images: i, image_list: l.txt, pair: {by: csv, file: t.csv}}",
+         ["3:19: the table names the images already; leave `image_list` out, or pair by stem or suffix"]),
         (EVALUATE + "data: {masks: x, predictions: {folder: y/../x}}",
          ["3:32: the predictions are the ground truth itself; name the folder of the predicted masks"]),
         # split and part
