@@ -79,7 +79,9 @@ class Encoded:
 class Output(Protocol):
     """Where a task's masks go."""
 
-    folder: Path
+    @property
+    def folder(self) -> Path:
+        """Folder or file that messages name."""
 
     def put(self, index: int, image: str, mask: bytes, probability: bytes | None = None) -> str:
         """Put a tile's files in place, from any thread; returns what its journal row needs to find the mask again."""

@@ -18,7 +18,7 @@ from segbatch.errors import InputError, SegbatchError
 from segbatch.runs import packs
 from segbatch.runs.listing import find_files, list_tiles, mask_name
 from segbatch.runs.packing import pack_folder
-from segbatch.runs.splits import assign
+from segbatch.runs.splits import assigned
 from segbatch.spec.data import Data, Split
 
 ODD = (
@@ -200,7 +200,7 @@ def paired(root: Path, images: str, masks: str, **pair: str) -> tuple[list[tuple
     data = Data.model_validate({"root": str(root), "images": images, "masks": masks, "pair": pair or {"by": "stem"}})
     listing = list_tiles(data, need_masks=True)
     names = [(tile.name, packs.plain_name(tile.mask), mask_name(tile.image)) for tile in listing.tiles]
-    return names, assign(listing, Split(by="hash"))
+    return names, [(tile.name, *rest) for tile, *rest in assigned(listing, Split(by="hash"))]
 
 
 @pytest.mark.parametrize(
