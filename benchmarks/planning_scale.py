@@ -15,7 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,12 @@ from segbatch.cli.options import plan_job
 from segbatch.runs.attempts import begin_attempt, end_attempt
 from segbatch.runs.journal import JournalRow, JournalWriter
 from segbatch.runs.marks import vouch
-from segbatch.runs.outputs import missing_tiles, unfinished
+from segbatch.runs.outputs import mask_path, missing_tiles, unfinished
 from segbatch.runs.plan import create_run
 from segbatch.runs.progress import TaskProgress
 from segbatch.runs.run import Run, open_run
+from segbatch.runs.status import run_status
+from segbatch.runs.tiles import read_tiles
 from segbatch.spec.bundle import BundleInfo
 from tests.support.labels import TWO_CLASSES
 
@@ -68,7 +72,7 @@ def _stages(folder: Path, tiles: int) -> dict[str, tuple[float, float]]:
     stages = {"listing and planning": _run(["plan", str(job)])}
     stages["planning and creating"] = _run(["create", str(job)])
     run = folder / "runs" / "night" / "latest"
-    _done_but_one(open_run(run), tiles)
+    _done_but_one(open_run(run))
     stages["finding what to resume, one task killed half way,"] = _run(["resume", str(run)])
     stages["segbatch status --json"] = _run(["status", str(run)])
     return stages
@@ -103,15 +107,22 @@ def _job(folder: Path, tiles: int) -> Path:
     return job
 
 
-def _done_but_one(run: Run, tiles: int) -> None:
+def _done_but_one(run: Run) -> None:
     """Leave what tasks leave that end well, and one that is killed; masks of the latter alone, for no other is read."""
+    mask = b"mask"
     for task in run.tasks:
         paths, shard = run.paths.task(task), run.shard(task)
         attempt = begin_attempt(paths)
         journal = JournalWriter(paths.journal(attempt))
         done = shard.indexes if task != UNDONE else shard.indexes[: shard.count // 2]
-        journal.write(JournalRow(index, 256, 256, 900, 123456789, predicted="0:60000 1:5536") for index in done)
+        journal.write(
+            JournalRow(index, 256, 256, len(mask), zlib.crc32(mask), predicted="0:60000 1:5536") for index in done
+        )
         journal.close()
+        for tile in islice(read_tiles(run.paths.tiles, shard), len(done)) if task == UNDONE else ():
+            path = mask_path(run, tile)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(mask)
         TaskProgress(paths.progress, shard.count).update(len(done), force=True)
         if task != UNDONE:
             vouch(run, task, attempt)
@@ -140,6 +151,7 @@ def _stage(what: str, where: str) -> dict[str, Any]:
             create_run(planned)
     elif what == "resume":
         run = open_run(Path(where))
+        found["state"] = run_status(run).state
         found["tasks"], found["missing"] = len(unfinished(run)), sum(1 for _ in missing_tiles(run))
     else:
         from click.testing import CliRunner
