@@ -27,6 +27,7 @@ COMMANDS = {
     "logs": "segbatch.cli.logs:logs",
     "runs": "segbatch.cli.watch:runs",
     "report": "segbatch.cli.report:report",
+    "verify": "segbatch.cli.verify:verify",
     "compare": "segbatch.cli.compare:compare",
 }
 
