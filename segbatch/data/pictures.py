@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segbatch.data.faults import damage, not_a_picture, png_fault
-from segbatch.data.formats import HEAD_BYTES, READABLE, bits_of, kind_of
+from segbatch.data.formats import HEAD_BYTES, MOST_PIXELS, READABLE, bits_of, kind_of
 
-# A scene may be larger than what Pillow takes for an attack; these files are the user's own.
+# The limit is our own, and says more than Pillow's.
 Image.MAX_IMAGE_PIXELS = None
 
 GREY_MODES = ("1", "L", "LA")
@@ -83,7 +83,7 @@ def read_picture(path: Path) -> Picture:
     head = content[:HEAD_BYTES]
     try:
         pixels = open_picture(content)
-    except MemoryError:
+    except (MemoryError, PictureError):
         raise
     except Exception as error:  # Pillow raises nearly anything on damaged files.
         raise PictureError(damage(content, error)) from error
@@ -97,9 +97,15 @@ def open_picture(content: bytes) -> Any:
     """Open a JPEG, PNG, GIF or BMP with Pillow and decode it; of a GIF, the first frame.
 
     Raises:
+        PictureError: it is too large to be decoded.
         OSError, SyntaxError, ValueError: whatever Pillow has to say against the file.
     """
     pixels = Image.open(io.BytesIO(content), formats=tuple(READABLE))
+    if pixels.width * pixels.height > MOST_PIXELS:
+        raise PictureError(
+            f"too large: {pixels.width:,} x {pixels.height:,} pixels (width x height), more than the {MOST_PIXELS:,} "
+            "that a tile may have; cut it up first"
+        )
     pixels.load()
     return pixels
 

@@ -21,6 +21,7 @@ from segbatch.evaluation.record import TileRecord
 from segbatch.evaluation.report import write_report
 from segbatch.evaluation.summary import Title
 from segbatch.runs.journal import NO_TRUTH, JournalRow, read_rejections
+from segbatch.runs.leftovers import remove_leftovers
 from segbatch.runs.outputs import checked_tiles, mask_path
 from segbatch.runs.progress import read_progress
 from segbatch.runs.run import Run
@@ -41,6 +42,8 @@ def finish(run: Run, log: Log) -> int:
     Raises:
         SegbatchError: tiles are missing; the report is written all the same and says which.
     """
+    if removed := remove_leftovers(run):
+        log(f"removed {removed} unfinished files of killed attempts")
     if run.record.kind == "train":
         return _finish_training(run, log)
     merge = Merge(run)
