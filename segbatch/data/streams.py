@@ -91,6 +91,8 @@ def tile_stream(
     def one_by_one(*batch: tf.Tensor) -> tf.data.Dataset:
         return _padded(tf.data.Dataset.from_tensor_slices(batch).flat_map(load_or_blank), batch_size)
 
+    # Nothing within needs AutoGraph, whose rewriting of it all would take most of a task's start.
+    @tf.autograph.experimental.do_not_convert
     def read_batch(*batch: tf.Tensor) -> tf.data.Dataset:
         listed = tf.data.Dataset.from_tensor_slices(batch)
         # One bad tile leaves fewer than B, and drop_remainder drops those: all or nothing.
