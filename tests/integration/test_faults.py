@@ -244,9 +244,8 @@ def test_spoilt_tiles_are_rejected_alone_and_done_when_they_are_mended(
 ) -> None:
     run = new_run(tmp_path, own_tiles, bundle)
     spoils: list[Callable[[Path, random.Random], str]] = [truncated, other_size, other_bands, bomb, vanished]
-    names = chance.sample(
-        sorted(str(path.relative_to(own_tiles / "images")) for path in own_tiles.glob("images/*/*")), 5
-    )
+    images = own_tiles / "images"
+    names = chance.sample(sorted(str(path.relative_to(images)) for path in images.glob("*/*")), len(spoils))
     zygote.run(run.paths.folder, 0, signal=signal.SIGKILL, moment="after rename", count=1)
     reasons = {name: spoil(images / name, chance) for name, spoil in zip(names, spoils, strict=True)}
     done = outputs(run)
