@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHMARKS = ("help_time", "submit_time", "training_stream")
+BENCHMARKS = ("help_time", "submit_time", "training_stream", "predict_memory")
 
 
 def main(names: list[str]) -> int:

@@ -73,4 +73,4 @@ def _print(proof: Proof) -> None:
     verdict = "proven" if proof.holds else "NOT proven"
     click.echo(f"{proof.run}: {verdict}, in {proof.seconds:.1f} s")
     if not proof.holds:
-        click.echo(f"make again what is missing or damaged: segbatch resume {proof.folder}", err=True)
+        click.echo(f"make again what is missing or damaged: segbatch resume {proof.folder} --verify", err=True)

@@ -91,8 +91,6 @@ def tile_stream(
     def one_by_one(*batch: tf.Tensor) -> tf.data.Dataset:
         return _padded(tf.data.Dataset.from_tensor_slices(batch).flat_map(load_or_blank), batch_size)
 
-    # Nothing within needs AutoGraph, whose rewriting of it all would take most of a task's start.
-    @tf.autograph.experimental.do_not_convert
     def read_batch(*batch: tf.Tensor) -> tf.data.Dataset:
         listed = tf.data.Dataset.from_tensor_slices(batch)
         # One bad tile leaves fewer than B, and drop_remainder drops those: all or nothing.
@@ -102,8 +100,10 @@ def tile_stream(
 
     outer, inner = _shared_out(readers, batch_size)
     columns = [np.array(column).reshape(-1, batch_size) for column in _columns(slots)]
+    # Nothing within needs AutoGraph, whose rewriting of it all would take a third of a task's start.
+    plain = tf.autograph.experimental.do_not_convert(read_batch)
     batches = tf.data.Dataset.from_tensor_slices(tuple(columns)).interleave(
-        read_batch, cycle_length=outer, num_parallel_calls=outer, deterministic=True
+        plain, cycle_length=outer, num_parallel_calls=outer, deterministic=True
     )
     counted = batches.apply(tf.data.experimental.assert_cardinality(len(slots) // batch_size))
     return counted.with_options(_options())

@@ -13,7 +13,7 @@ from segbatch.errors import InputError
 from segbatch.runs.bundles import bundle_digest
 from segbatch.runs.files import file_digest
 from segbatch.runs.journal import JournalRow, read_rejections
-from segbatch.runs.outputs import fingerprint, mask_path, proofs
+from segbatch.runs.outputs import fingerprint, mask_path, proofs, proven
 from segbatch.runs.proof import NAMED, Check, Proof
 from segbatch.runs.report_proof import ReportProof
 from segbatch.runs.run import Run
@@ -87,8 +87,6 @@ class _Seen:
     """Else what the newest row says."""
     fault: str
     """Why no row proves them; empty if one does."""
-    size: int
-    """Bytes of the mask."""
     newer: bool
     """Its image was written after its mask."""
 
@@ -128,32 +126,35 @@ class _Walk:
         rows = proofs(self._run)
         tiles = enumerate(read_tiles(self._run.paths.tiles))
 
-        def look(told: Sequence[tuple[Tile, Sequence[JournalRow]]]) -> list[_Seen]:
-            return [self._see(tile, found) for tile, found in told]
+        def look(told: Sequence[tuple[int, Tile, Sequence[JournalRow]]]) -> list[_Seen]:
+            return [self._see(index, tile, found) for index, tile, found in told]
 
         with ThreadPoolExecutor(READERS) as pool:
             while chunk := list(islice(tiles, CHUNK)):
-                told = [(tile, rows.at(index)) for index, tile in chunk]
+                told = [(index, tile, rows.at(index)) for index, tile in chunk]
                 looked = pool.map(look, (told[start : start + PORTION] for start in range(0, len(told), PORTION)))
                 for (index, tile), seen in zip(chunk, chain.from_iterable(looked), strict=True):
                     yield index, tile, seen
 
-    def _see(self, tile: Tile, rows: Sequence[JournalRow]) -> _Seen:
+    def _see(self, index: int, tile: Tile, rows: Sequence[JournalRow]) -> _Seen:
+        """Read a tile's files, whoever vouches for them."""
         if not rows:
-            return _Seen(None, None, "no task has finished it", 0, False)
+            return _Seen(None, None, "no task has finished it", False)
+        row = proven(self._run, tile, rows)
+        if row is None:
+            return _Seen(None, rows[0], self._fault(index, tile, rows[0]), False)
+        return _Seen(row, row, "", self._predicts and self._changed(index, tile))
+
+    def _fault(self, index: int, tile: Tile, row: JournalRow) -> str:
         try:
             size, crc = fingerprint(self._run, tile)
         except FileNotFoundError as error:
-            return _Seen(None, rows[0], f"no such file: {error.filename}", 0, False)
+            return f"no such file: {error.filename}"
         except OSError as error:
-            return _Seen(None, rows[0], f"cannot be read: {error.strerror}", 0, False)
-        row = next((row for row in rows if (row.size, row.crc32) == (size, crc)), None)
-        if row is not None:
-            return _Seen(row, row, "", size, self._predicts and self._changed(tile))
-        expected = f"{rows[0].size} bytes with CRC-32 {rows[0].crc32:08x}"
-        return _Seen(None, rows[0], f"expected {expected}, found {size} bytes with {crc:08x}", size, False)
+            return f"cannot be read: {error.strerror}"
+        return f"expected {row.size} bytes with CRC-32 {row.crc32:08x}, found {size} bytes with {crc:08x}"
 
-    def _changed(self, tile: Tile) -> bool:
+    def _changed(self, index: int, tile: Tile) -> bool:
         """Tell whether the image was written after the mask was; one that is gone was not."""
         try:
             image = Path(self._run.record.images_root, tile.image).stat()
@@ -167,7 +168,7 @@ class _Walk:
             self._files.amiss(f"{tile.name}: {seen.fault}")
         if seen.row is not None:
             self._done += 1
-            self._bytes += seen.size
+            self._bytes += seen.row.size
             self._files.checked += 1
             self._report.done(tile, seen.row)
             if seen.newer:
