@@ -6,6 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,17 @@ class Merge:
                 yield self._record(tile, row)
             elif told := rejections.at(index):
                 self.rejected.append((tile.name, told[0][1]))
+                self._discard(tile)
             else:
                 self.missing.append(tile.name)
+
+    def _discard(self, tile: Tile) -> None:
+        """Remove what an attempt wrote of a tile, and did not live to journal, before another one rejected it."""
+        if self.run.record.kind == "predict":
+            path = mask_path(self.run, tile)
+            for written in (path, self.run.paths.probabilities / path.relative_to(self.run.paths.masks)):
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    written.unlink()
 
     def rejected_in_order(self) -> Iterator[tuple[str, str]]:
         """Yield the rejected tiles with their reasons; complete once `records` has been read to its end."""

@@ -25,7 +25,9 @@ from PIL import Image
 from segbatch.errors import Exit, InputError
 from segbatch.runs import plan
 from segbatch.runs.files import maker_of
+from segbatch.runs.journal import read_task
 from segbatch.runs.run import Run, open_run
+from segbatch.runs.tiles import read_tiles
 from segbatch.runs.verification import verify
 from tests.support.traps import png_bomb
 from tests.support.worlds import make_run, outputs
@@ -246,10 +248,15 @@ def test_spoilt_tiles_are_rejected_alone_and_done_when_they_are_mended(
     spoils: list[Callable[[Path, random.Random], str]] = [truncated, other_size, other_bands, bomb, vanished]
     images = own_tiles / "images"
     names = chance.sample(sorted(str(path.relative_to(images)) for path in images.glob("*/*")), len(spoils))
-    zygote.run(run.paths.folder, 0, signal=signal.SIGKILL, moment="after rename", count=1)
+    # Killed between a mask and its row: if that tile is among the spoilt ones, its mask must go.
+    zygote.run(run.paths.folder, 0, signal=signal.SIGKILL, moment="after rename", count=chance.randint(1, 20))
+    kept = [
+        tile.image for index, tile in enumerate(read_tiles(run.paths.tiles)) if index in read_task(run.paths.task(0))
+    ]
+    begun = [name.removeprefix("masks/") for name in outputs(run) if name.removeprefix("masks/") not in kept]
+    names = list(dict.fromkeys([*begun, *names]))[: len(spoils)]
     reasons = {name: spoil(images / name, chance) for name, spoil in zip(names, spoils, strict=True)}
-    done = outputs(run)
-    reasons = {name: words for name, words in reasons.items() if f"masks/{name}" not in done}
+    reasons = {name: words for name, words in reasons.items() if name not in kept}
     zygote.run(run.paths.folder, 0, **blow(chance, signal.SIGKILL))
     check_rejected(complete(run.paths.folder, zygote, Exit.REJECTED), undisturbed, reasons)
     for name in names:

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from segbatch.cli.verify import verify as command
 from segbatch.errors import Exit
+from segbatch.evaluation.finish import finish
 from segbatch.runs import strays
 from segbatch.runs.files import temporary_name
 from segbatch.runs.proof import Check, Proof
@@ -26,7 +27,7 @@ from segbatch.runs.run import Run, open_run
 from segbatch.runs.verification import verify
 from segbatch.spec.bundle import BundleInfo
 from tests.support.labels import TWO_CLASSES
-from tests.support.proven_runs import finished_run, predict
+from tests.support.proven_runs import finished_run, predict, quiet
 from tests.support.worlds import make_run, make_tiles
 
 
@@ -154,6 +155,9 @@ def test_the_mask_of_a_rejected_tile_is_a_stray(run: Run) -> None:
     found = faults(verify(run))
     assert set(found) == {"strays"}
     assert found["strays"].examples == [tile]
+    finish(run, quiet)
+    assert verify(run).holds
+    assert not (run.paths.masks / tile).exists()
 
 
 def test_strays_are_found_in_pieces_as_well(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
