@@ -161,7 +161,8 @@ def test_killed_at_random_moments(
         run = new_run(tmp_path / str(left), world, bundle)
         for _ in range(min(KILLS_OF_A_RUN, left)):
             code = zygote.run(run.paths.folder, 0, **blow(chance, number))
-            assert code in (-signal.SIGKILL, Exit.INTERRUPTED, Exit.OK)
+            # Before it listens, a task dies of any signal.
+            assert code in (-number, Exit.INTERRUPTED, Exit.OK)
             left -= code != Exit.OK
             if code == Exit.OK:
                 break
