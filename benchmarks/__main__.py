@@ -13,6 +13,7 @@ BENCHMARKS = (
     "predict_torch",
     "planning_scale",
     "archives",
+    "predict_memory",
 )
 
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "logs": "segbatch.cli.logs:logs",
     "runs": "segbatch.cli.watch:runs",
     "report": "segbatch.cli.report:report",
+    "verify": "segbatch.cli.verify:verify",
     "compare": "segbatch.cli.compare:compare",
     "models": "segbatch.cli.models:models",
     "prune": "segbatch.cli.prune:prune",

@@ -119,8 +119,10 @@ def tile_stream(
 
     outer, inner = _shared_out(readers, batch_size)
     columns = [np.array(column).reshape(-1, batch_size) for column in _columns(slots)]
+    # Nothing within needs AutoGraph, whose rewriting of it all would take a third of a task's start.
+    plain = tf.autograph.experimental.do_not_convert(read_batch)
     batches = tf.data.Dataset.from_tensor_slices(tuple(columns)).interleave(
-        read_batch, cycle_length=outer, num_parallel_calls=outer, deterministic=True
+        plain, cycle_length=outer, num_parallel_calls=outer, deterministic=True
     )
     counted = batches.apply(tf.data.experimental.assert_cardinality(len(slots) // batch_size))
     return counted.with_options(_options())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from segbatch.evaluation.record import TileRecord
 from segbatch.evaluation.report import write_report
 from segbatch.evaluation.summary import Title
 from segbatch.runs.journal import NO_TRUTH, JournalRow, read_rejections
+from segbatch.runs.leftovers import remove_leftovers
 from segbatch.runs.mask_archives import collect, discard
 from segbatch.runs.masks import mask_path, with_table
 from segbatch.runs.outputs import checked_tiles
@@ -41,6 +43,8 @@ def finish(run: Run, log: Log) -> int:
     Raises:
         SegbatchError: tiles are missing; the report is written all the same and says which.
     """
+    if removed := remove_leftovers(run):
+        log(f"removed {removed} unfinished files of killed attempts")
     if run.record.kind == "train":
         return _finish_training(run, log)
     collect(run, log)
@@ -98,8 +102,17 @@ class Merge:
                 yield self._record(tile, row)
             elif told := rejections.at(index):
                 self.rejected.append((tile.name, told[0][1]))
+                self._discard(index, tile)
             else:
                 self.missing.append(tile.name)
+
+    def _discard(self, index: int, tile: Tile) -> None:
+        """Remove what an attempt wrote of a tile, and did not live to journal, before another one rejected it."""
+        if self.run.record.kind == "predict":
+            path = mask_path(self.run, index, tile)
+            for written in (path, self.run.paths.probabilities / path.relative_to(self.run.paths.masks)):
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    written.unlink()
 
     def rejected_in_order(self) -> Iterator[tuple[str, str]]:
         """Yield the rejected tiles with their reasons; complete once `records` has been read to its end."""
