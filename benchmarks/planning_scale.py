@@ -23,10 +23,11 @@ from typing import Any
 
 from segbatch.cli.options import plan_job
 from segbatch.runs.attempts import begin_attempt, end_attempt
+from segbatch.runs.creation import create_run
 from segbatch.runs.journal import JournalRow, JournalWriter
 from segbatch.runs.marks import vouch
-from segbatch.runs.outputs import mask_path, missing_tiles, unfinished
-from segbatch.runs.plan import create_run
+from segbatch.runs.masks import mask_path
+from segbatch.runs.outputs import missing_tiles, unfinished
 from segbatch.runs.progress import TaskProgress
 from segbatch.runs.run import Run, open_run
 from segbatch.runs.status import run_status
@@ -120,7 +121,7 @@ def _done_but_one(run: Run) -> None:
         )
         journal.close()
         for tile in islice(read_tiles(run.paths.tiles, shard), len(done)) if task == UNDONE else ():
-            path = mask_path(run, tile)
+            path = mask_path(run, index, tile)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(mask)
         TaskProgress(paths.progress, shard.count).update(len(done), force=True)

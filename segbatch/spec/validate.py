@@ -231,9 +231,9 @@ class Validator(Generic[S]):
 
 
 def _of_another_arm(path: KeyPath, items: list[Any], found: Iterable[KeyPath]) -> bool:
-    """Whether a list is only not the text that it might have been too: what is wrong in the list says more."""
+    """Whether a list or mapping is only not the plain value that it might have been: what is wrong in it says more."""
     deeper = any(len(other) > len(path) and other[: len(path)] == path for other in found)
-    return deeper and all(item["type"] == "string_type" and isinstance(item["input"], list) for item in items)
+    return deeper and all(isinstance(item["input"], list | dict) for item in items)
 
 
 def conflicts_in(section: Section, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Conflict]]:

@@ -14,7 +14,7 @@ from segbatch.evaluation.counts import class_pixels, confusion, pack
 from segbatch.evaluation.finish import finish
 from segbatch.runs.files import write_bytes
 from segbatch.runs.journal import JournalRow, JournalWriter, RejectionWriter, claim_attempt
-from segbatch.runs.outputs import mask_path
+from segbatch.runs.masks import mask_path
 from segbatch.runs.run import Run
 from segbatch.runs.tiles import read_tiles
 from segbatch.spec.bundle import BundleInfo
@@ -58,7 +58,7 @@ def predict(run: Run, task: int, *, bad: Sequence[int] = ()) -> None:
         mask = np.random.default_rng(index).integers(0, 2, (height, width), np.uint8)
         content = io.BytesIO()
         Image.fromarray(mask).save(content, "PNG")
-        path = mask_path(run, tile)
+        path = mask_path(run, index, tile)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, content.getvalue(), durable=False)
         size, crc = len(content.getvalue()), zlib.crc32(content.getvalue())

@@ -229,12 +229,22 @@ def test_another_model_does_not_stand_in_for_the_champion(world: World) -> None:
 
 def test_a_bundle_that_is_not_registered_is_compared_but_not_promoted(world: World) -> None:
     champion = world.predict("forest@champion", 0.3)
-    challenger = world.predict(str(world.root / "model-new"), 0.1)
+    other = shutil.copytree(world.root / "model-new", world.root / "model-other")
+    (other / "model.keras").write_bytes(b"other weights")
+    challenger = world.predict(str(other), 0.1)
     with pytest.raises(InputError, match="--model NAME"):
         gate_run(challenger, world.registry, GATE, against=champion)
     assert gate_run(challenger, world.registry, GATE, against=champion, model="forest").result.decision.promote
     with pytest.raises(InputError, match="not registered, so it cannot become champion"):
         gate_run(challenger, world.registry, GATE, against=champion, model="forest", promoting=True)
+
+
+def test_a_bundle_that_was_registered_after_it_predicted_is_promoted_under_its_name(world: World) -> None:
+    champion = world.predict("forest@champion", 0.3)
+    challenger = world.predict(str(world.root / "model-new"), 0.1)
+    judged = gate_run(challenger, world.registry, GATE, against=champion, model="forest", promoting=True)
+    assert (judged.promoted, judged.result.challenger) == (True, "forest@new")
+    assert standing(world.forest).champion == "new"
 
 
 def test_who_was_judged_against_an_older_champion_is_not_promoted(

@@ -15,7 +15,8 @@ from segbatch.evaluation.finish import finish
 from segbatch.runs.files import write_bytes
 from segbatch.runs.journal import JournalRow, JournalWriter, RejectionWriter, claim_attempt
 from segbatch.runs.marks import read_mark, vouch
-from segbatch.runs.outputs import checked_tiles, mask_path, missing_tiles, unfinished, verify_marks
+from segbatch.runs.masks import mask_path
+from segbatch.runs.outputs import checked_tiles, missing_tiles, unfinished, verify_marks
 from segbatch.runs.recut import recut
 from segbatch.runs.run import Run
 from segbatch.runs.tiles import read_tiles
@@ -49,7 +50,7 @@ def do(run: Run, task: int, indexes: Iterable[int], *, bad: Sequence[int] = (), 
             rejections.write(index, tiles[index].name, "cannot be read")
             continue
         mask = f"mask {index}".encode()
-        path = mask_path(run, tiles[index])
+        path = mask_path(run, index, tiles[index])
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, mask, durable=False)
         writer.write([JournalRow(index, 2, 3, len(mask), zlib.crc32(mask), predicted="0:5 1:1")])
@@ -60,7 +61,7 @@ def do(run: Run, task: int, indexes: Iterable[int], *, bad: Sequence[int] = (), 
 
 def lose(run: Run, index: int) -> None:
     tiles = dict(enumerate(read_tiles(run.paths.tiles)))
-    mask_path(run, tiles[index]).unlink(missing_ok=True)
+    mask_path(run, index, tiles[index]).unlink(missing_ok=True)
 
 
 def end(run: Run) -> Exit:

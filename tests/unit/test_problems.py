@@ -123,7 +123,7 @@ def test_a_union_gives_one_line() -> None:
          "expected a path or pattern, or a list of one or more of them, received 7; put it in quotes: '7'"),
         (("data", "size"), [256], "expected [height, width], each a whole number from 1 to 65536, received [256]"),
         (("data", "decode"), "fats", "expected 'accurate' or 'fast', received 'fats'. Did you mean 'fast'?"),
-        (("data", "bands"), 2, "expected 1, 3 or 4, received 2"),
+        (("data", "bands"), 33, "expected a whole number from 1 to 32, received 33"),
         (("data", "split"), "hash", "expected a mapping, received 'hash'"),
         (("model", "dropout"), 1, "expected a number of at least 0 and below 1, received 1"),
         (("model", "freeze"), "maybe", "expected true or false, received 'maybe'"),
