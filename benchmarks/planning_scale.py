@@ -17,7 +17,6 @@ import tempfile
 import time
 import zlib
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +119,7 @@ def _done_but_one(run: Run) -> None:
             JournalRow(index, 256, 256, len(mask), zlib.crc32(mask), predicted="0:60000 1:5536") for index in done
         )
         journal.close()
-        for tile in islice(read_tiles(run.paths.tiles, shard), len(done)) if task == UNDONE else ():
+        for index, tile in zip(done, read_tiles(run.paths.tiles, shard), strict=False) if task == UNDONE else ():
             path = mask_path(run, index, tile)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(mask)
