@@ -130,6 +130,8 @@ def _lines(found: Bench) -> Iterator[str]:
     for other in measured.engines[1:]:
         ratio = other.rate / measured.engines[0].rate
         yield f"engine       {other.engine}: {ratio:.2f} times TensorFlow, {other.differing:.2g} of pixels differ"
+    for option, (step, encode) in found.costs.items():
+        yield f"cost         {option}: step {step:.2f} times, encode {encode:.2f} times"
     for engine, reason in found.failed.items():
         yield f"engine       {engine}: {reason}"
     yield f"batches      {_listed({f'of {size}': rate for size, rate in found.batch_sizes.items()})} tiles/s"

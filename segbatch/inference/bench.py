@@ -31,6 +31,7 @@ from segbatch.runs.creation import create_run
 from segbatch.runs.files import write_bytes
 from segbatch.runs.plan import Plan
 from segbatch.runs.progress import TaskProgress, read_progress
+from segbatch.spec.inference import Predict
 from segbatch.spec.job import PredictJob
 
 HELD_BATCHES = 4
@@ -83,9 +84,14 @@ class Stages:
 
     def with_batch(self, batch_size: int) -> Stages:
         """The same with another batch size."""
-        other = copy(self)
-        other.settings = self.settings.model_copy(update={"batch_size": batch_size})
+        other = self.with_settings(self.settings.model_copy(update={"batch_size": batch_size}))
         other.__dict__.pop("_held", None)
+        return other
+
+    def with_settings(self, settings: Predict) -> Stages:
+        """The same with other settings of the same batch size."""
+        other = copy(self)
+        other.settings = settings
         return other
 
     def step_by(self, engine: str) -> Step | WindowStep:
@@ -143,7 +149,7 @@ class Stages:
     def write(self, results: Sequence[TileResult]) -> Timed:
         """Write encoded masks to their place, in one thread."""
         written = self._written(self._folder)
-        files = [written.encode(result).mask for result in results]
+        files = [written.encode(written.clean(result)).mask for result in results]
         folder = self._folder / f"written-{next(self._runs)}"
         folder.mkdir(parents=True)
 

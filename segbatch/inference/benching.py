@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from segbatch.inference.bench import Stages, Timed, differing
+from segbatch.inference.costs import PLAIN, options_of
 from segbatch.runs.measured import Measured, MeasuredEngine
 from segbatch.runs.node import gpus, node_kind
 from segbatch.runs.plan import Plan
@@ -35,6 +36,8 @@ class Bench:
     """Seconds by part from a task's start to its first mask."""
     megapixels: float
     """Of one tile."""
+    costs: dict[str, tuple[float, float]]
+    """Of each way to better masks, alone: times the step's and times the encoding's cost without any."""
     measured: Measured
 
     @property
@@ -91,6 +94,7 @@ def measure(plan: Plan, listing: Timed, tiles: int, folder: Path, say: Callable[
     stages.results(chosen)
     found["whole"] = stages.whole(chosen)
     sizes = _batch_sizes(stages, fastest.engine, say)
+    costs = _costs(stages, fastest.engine, by_gpu=bool(plan.job.resources.gpus), say=say)
     say("a task's start")
     cold = stages.cold_start()
     readers, writers = _threads(found, found[f"step, {fastest.engine}"].rate)
@@ -106,7 +110,7 @@ def measure(plan: Plan, listing: Timed, tiles: int, folder: Path, say: Callable[
         writers=writers,
         engines=engines,
     )
-    return Bench(found, sizes, failed, cold, stages.megapixels, measured)
+    return Bench(found, sizes, failed, cold, stages.megapixels, costs, measured)
 
 
 def _engines(
@@ -152,6 +156,20 @@ def _batch_sizes(stages: Stages, engine: str, say: Callable[[str], None]) -> dic
         at.results(step)
         rates[size] = at.step(step).rate
     return rates
+
+
+def _costs(stages: Stages, engine: str, *, by_gpu: bool, say: Callable[[str], None]) -> dict[str, tuple[float, float]]:
+    """Time step and encoding with each way to better masks alone: processor time, or the clock where a GPU works."""
+    taken: dict[str, tuple[float, float]] = {}
+    for name, settings in options_of(stages.bundle, stages.settings).items():
+        say(f"the cost of {name}")
+        at = stages.with_settings(settings)
+        step = at.step_by(engine)
+        results = at.results(step)
+        both = (at.step(step), at.encode(results))
+        taken[name] = (both[0].seconds if by_gpu else both[0].cpu, both[1].cpu)
+    step_s, encode_s = taken.pop(PLAIN)
+    return {name: (one / step_s, two / encode_s) for name, (one, two) in taken.items()}
 
 
 def _threads(found: dict[str, Timed], step: float) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from sklearn.metrics import confusion_matrix, jaccard_score
 
 from segbatch.errors import Exit, InputError
 from segbatch.evaluation.counts import unpack
-from segbatch.inference.costs import costs
+from segbatch.inference.costs import options_of
 from segbatch.inference.prepare import cleaning_of, make_step
 from segbatch.inference.regions import absorb_small, fill_holes
 from segbatch.inference.results import TileResult
@@ -28,6 +27,7 @@ from segbatch.models.decision import decide
 from segbatch.runs.journal import read_task
 from segbatch.runs.plan import make_plan
 from segbatch.spec.bundle import BundleInfo
+from segbatch.spec.engines import missing_packages
 from segbatch.spec.inference import Predict
 from segbatch.spec.job import PredictJob
 from segbatch.spec.labels import Labels
@@ -292,19 +292,10 @@ def test_an_interrupted_choice_is_made_again(chosen: tuple[Path, list[Any], list
     assert read_info(folder / "model") == before
 
 
-def test_each_option_has_its_cost(chosen: tuple[Path, list[Any], list[str]]) -> None:
-    folder, pairs, _ = chosen
-    images = np.stack([np.asarray(Image.open(image.decode())) for image, _ in pairs[:1]])
-    ticks = itertools.count()
-    found = costs(
-        load_bundle(folder / "model"),
-        Predict(min_region=4, probabilities=True),
-        images,
-        np.zeros(images.shape[:3], np.uint8),
-        rounds=1,
-        clock=lambda: float(next(ticks)),
-    )
-    assert [cost.option for cost in found] == [
+def test_options_are_offered_where_the_model_can_have_them(chosen: tuple[Path, list[Any], list[str]]) -> None:
+    bundle = load_bundle(chosen[0] / "model")
+    found = options_of(bundle, Predict(min_region=4, probabilities=True))
+    assert list(found) == [
         "none of them",
         "test_time_augmentation: [flips]",
         "test_time_augmentation: [quarter_turns]",
@@ -315,5 +306,32 @@ def test_each_option_has_its_cost(chosen: tuple[Path, list[Any], list[str]]) -> 
         "probabilities: 8",
         "probabilities: 16",
     ]
-    # By this clock a tile takes one second at each of the two stages, whatever is done in it.
-    assert all((cost.step_s, cost.writer_s, cost.step_ratio, cost.writer_ratio) == (1, 1, 1, 1) for cost in found)
+    assert found["none of them"] == Predict()
+    oblong = Bundle(bundle.info.model_copy(update={"input": (32, 64)}), bundle.model, bundle.path)
+    assert not any("quarter_turns" in name for name in options_of(oblong, Predict()))
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("fit", ["resize", "window"])
+def test_other_engines_see_the_same_views(
+    engine: str,
+    fit: str,
+    chosen: tuple[Path, list[Any], list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    if missing := missing_packages(engine):
+        pytest.skip(f"no {missing}")
+    bundle = load_bundle(chosen[0] / "model")
+    settings = Predict.model_validate(
+        {"batch_size": 2, "test_time_augmentation": ALL, "probabilities": 16, "fit": fit, "threshold": 0.5}
+    )
+    images, none = tf.constant(noise(2, 32, 32, 3)), tf.fill([2, 32, 32], np.uint8(255))
+    sizes = np.full((2, 2), 32, np.int32)
+    own, other = (
+        list(make_step(bundle, settings, with_truth=False, engine=name, digest="sha256:1")(images, sizes, none))
+        for name in ("tensorflow", engine)
+    )
+    for one, two in zip(own, other, strict=True):
+        assert np.abs(one.probability.astype(int) - two.probability).max() <= 1
