@@ -269,7 +269,7 @@ def _record(
     from segbatch.cluster.cron.store import ScheduleRecord, iso, this_host
     from segbatch.cluster.cron.table import choose_via
     from segbatch.spec.load import load_job
-    from segbatch.spec.occurrences import machine_zone
+    from segbatch.spec.occurrences import machine_zone, missing_zone
     from segbatch.spec.site import find_site
 
     loaded = load_job(job, sets).job
@@ -284,6 +284,8 @@ def _record(
             "Choose --via crontab, or --backend slurm."
         )
     here = machine_zone()
+    if message := missing_zone(said.zone or here):
+        raise InputError(message)
     record = ScheduleRecord(
         name=name,
         job=str(job.absolute()),
