@@ -86,8 +86,8 @@ def lines(done: Pruning, *, dry: bool) -> Iterator[str]:
     if done.looked:
         total = size(sum(going.size for going in went))
         runs = sum(going.choice.what == "run" for going in went)
-        verb = "would go" if dry else "gone"
-        yield f"{done.looked} runs looked at; {verb}: {runs} runs, {len(went) - runs} times checkpoints, {total}"
+        verb = "to go" if dry else "gone"
+        yield f"runs {done.looked}, {verb} {runs}, checkpoints {verb} {len(went) - runs}, {total}"
 
 
 def _trouble(words: str) -> str:

@@ -263,12 +263,14 @@ def _move(before: StoredSchedule, record: ScheduleRecord) -> None:
 
 
 def _spoken(record: ScheduleRecord) -> str:
+    from segbatch.runs.words import duration
+
     rules = record.schedule
     parts = [f"{rules.cron} in {record.zone}", f"overlap: {rules.overlap}"]
     if rules.catch_up:
-        parts.append(f"missed starts are made up for {rules.catch_up} min")
+        parts.append(f"missed starts are made up for {duration(rules.catch_up * 60)}")
     if rules.jitter:
-        parts.append(f"up to {rules.jitter} min later")
+        parts.append(f"up to {duration(rules.jitter * 60)} later")
     return ", ".join(parts)
 
 
