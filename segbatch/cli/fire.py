@@ -115,8 +115,7 @@ def _tidy(stored: StoredSchedule) -> None:
     """Remove the job's old runs by its own rule, since nobody watches; the run that was started goes on regardless."""
     from segbatch.cli.options import load_site, runs_folder
     from segbatch.cli.prune import lines
-    from segbatch.cluster.cron.store import stored as all_schedules
-    from segbatch.cluster.prune import prune, used_by_schedules
+    from segbatch.cluster.prune import guards, prune
     from segbatch.spec.load import load_job
 
     record = stored.record
@@ -126,8 +125,7 @@ def _tidy(stored: StoredSchedule) -> None:
         if not (job.keep or site.keep):
             return
         root = runs_folder(Path(record.runs) if record.runs is not None else None, site, job.output.runs)
-        schedules = list(all_schedules(stored.folder.parent))
-        done = prune(root, site, job=job.name, keep=job.keep, protect=[lambda: used_by_schedules(schedules)])
+        done = prune(root, site, job=job.name, keep=job.keep, protect=guards(stored.folder.parent))
     except (SegbatchError, OSError) as error:
         _say(f"old runs were not removed: {error}")
         return

@@ -49,17 +49,15 @@ def prune(
     segbatch prune --dry-run
     segbatch prune jobs/demo-train.yaml --keep-runs 14
     """
-    from segbatch.cluster.cron.store import default_home, stored
+    from segbatch.cluster.cron.store import default_home
+    from segbatch.cluster.prune import guards
     from segbatch.cluster.prune import prune as remove
-    from segbatch.cluster.prune import used_by_schedules
 
     given = {"runs": keep_runs, "days": keep_days, "checkpoints": keep_checkpoints}
     asked = _asked({key: value for key, value in given.items() if value is not None})
     root, job, keep, found_site = _place(what, runs_root, site)
-    schedules = list(stored(home.absolute() if home is not None else default_home()))
-    done = remove(
-        root, found_site, job=job, keep=asked or keep, protect=[lambda: used_by_schedules(schedules)], dry=dry_run
-    )
+    protect = guards(home.absolute() if home is not None else default_home())
+    done = remove(root, found_site, job=job, keep=asked or keep, protect=protect, dry=dry_run)
     if as_json:
         click.echo(json.dumps(_plain(done), indent=2))
     else:
@@ -88,8 +86,8 @@ def lines(done: Pruning, *, dry: bool) -> Iterator[str]:
     if done.looked:
         total = size(sum(going.size for going in went))
         runs = sum(going.choice.what == "run" for going in went)
-        verb = "would go" if dry else "gone"
-        yield f"{done.looked} runs looked at; {verb}: {runs} runs, {len(went) - runs} times checkpoints, {total}"
+        verb = "to go" if dry else "gone"
+        yield f"runs {done.looked}, {verb} {runs}, checkpoints {verb} {len(went) - runs}, {total}"
 
 
 def _trouble(words: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from segbatch.cluster.cron.store import StoredSchedule
+from segbatch.cluster.cron.store import StoredSchedule, stored
 from segbatch.cluster.observe import observe_all
 from segbatch.errors import InputError, SegbatchError
 from segbatch.runs.layout import run_folders
@@ -90,6 +90,15 @@ def prune(
     staying = tuple(choice for choice in choices if choice.what == "nothing")
     looked = sum(one.name in rules for one in candidates)
     return Pruning(looked, tuple(going), staying, tuple(unreadable))
+
+
+def guards(home: Path) -> list[Protect]:
+    """Return all that may say that something must stay.
+
+    Args:
+        home: folder of the schedules.
+    """
+    return [lambda: used_by_schedules(list(stored(home)))]
 
 
 def used_by_schedules(schedules: Sequence[StoredSchedule]) -> dict[Path, str]:

@@ -100,8 +100,11 @@ class Firing:
                 self.stored.note(key, "started", run=run.label, folder=str(run.paths.folder), after=way.after)
         except SegbatchError as error:
             self.stored.note(key, "failed", why=str(error))
-        except BaseException as error:
+        except Exception as error:
+            # Nobody watches, so it must end where it is looked for.
             self.stored.note(key, "failed", why=f"{type(error).__name__}: {error}")
+        except BaseException as error:
+            self.stored.note(key, "failed", why=type(error).__name__)
             raise
         return self._found(key)
 
