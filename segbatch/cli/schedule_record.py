@@ -41,11 +41,11 @@ def make_record(
     from segbatch.cluster.backend import choose_backend
     from segbatch.cluster.cron.store import ScheduleRecord, iso, this_host
     from segbatch.cluster.cron.table import choose_via
-    from segbatch.spec.load import load_job
     from segbatch.spec.occurrences import machine_zone, missing_zone
+    from segbatch.spec.pipeline_load import load_any
     from segbatch.spec.site import find_site
 
-    loaded = load_job(job, sets).job
+    loaded, _ = load_any(job, sets)
     path = find_site(site, os.environ, Path.cwd(), Path.home())
     found_site = load_site(site, loaded.profile)
     name, via = rules.pop("name") or loaded.name, rules.pop("via") or found_site.cron.via
