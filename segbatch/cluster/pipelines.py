@@ -167,18 +167,22 @@ class LocalDriver:
             tried.add(stage.name)
             with one_driver(self.pipeline, force=self.force):
                 run = prepared(self.pipeline, stage, self.site, "local", self.say)
-            if run is not None:
+            # It may have been cancelled while the stage was planned.
+            if run is not None and not self._cancelled():
                 code = self.run(run)
                 if code == Exit.INTERRUPTED:
                     return code
 
     def _startable(self, status: PipelineStatus) -> list[StageStatus]:
         """Stages whose turn it is, and those that an earlier attempt left unfinished."""
-        if any(event.kind == "cancelled" for event in self.pipeline.events()):
+        if self._cancelled():
             return []
         left = ("failed", "killed", "interrupted", "cancelled")
         unfinished = [stage for stage in status.stages if stage.run is not None and stage.state in left]
         return [*unfinished, *status.ready()]
+
+    def _cancelled(self) -> bool:
+        return any(event.kind == "cancelled" for event in self.pipeline.events())
 
 
 def start_here(pipeline: Pipeline, parallel: int | None) -> None:
