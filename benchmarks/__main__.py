@@ -5,7 +5,16 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHMARKS = ("help_time", "submit_time", "training_stream")
+BENCHMARKS = (
+    "help_time",
+    "submit_time",
+    "training_stream",
+    "predict_stream",
+    "predict_torch",
+    "planning_scale",
+    "archives",
+    "predict_memory",
+)
 
 
 def main(names: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import signal
@@ -9,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -20,6 +22,8 @@ from segbatch.runs.layout import FINISH
 from segbatch.runs.run import Run, open_run
 from segbatch.training.peers import Peers, peers_from
 
+STORAGE_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE))
+"""What storage says that is full, may not be written, or is gone."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
 
@@ -40,13 +44,15 @@ class StopFlag:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._signal = number
-        # os.write, since print may be what the signal interrupted.
-        os.write(2, f"{signal.Signals(number).name}: finishing the batch in hand, then stopping\n".encode())
+        # os.write, since print may be what the signal interrupted; the log's disk may be full.
+        with suppress(OSError):
+            os.write(2, f"{signal.Signals(number).name}: finishing the batch in hand, then stopping\n".encode())
 
 
 def log(line: str) -> None:
-    """Write one line of the task's log, with the time."""
-    print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
+    """Write one line of the task's log, with the time; a log that cannot be written stops nothing."""
+    with suppress(OSError):
+        print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
 
 
 def _quiet(run: Run) -> None:
@@ -70,7 +76,10 @@ def _body(run: Run, task: int | None, attempt: int, peers: Peers | None, stop: S
 
         return lambda: train_task(run, task, peers, stop, log)
     if run.record.kind == "predict":
-        from segbatch.inference.task import predict_task
+        from segbatch.inference.imports import without
+
+        with without():
+            from segbatch.inference.task import predict_task
 
         return lambda: predict_task(run, task, attempt, stop, log)
     from segbatch.evaluation.task import evaluate_task
@@ -94,7 +103,10 @@ def run_task(folder: Path, task: int | None) -> int:
     attempt = begin_attempt(paths)
     log(f"--- {run.label}, task {name}, attempt {attempt}, on {platform.node()}, process {os.getpid()}")
     code, message = _outcome(run, lambda: _body(run, task, attempt, peers, stop)())
-    end_attempt(paths, attempt, code, message)
+    try:
+        end_attempt(paths, attempt, code, message)
+    except OSError as error:
+        log(f"--- the end of attempt {attempt} could not be noted: {_storage(error)}")
     log(f"--- exit {code}{': ' + message if message else ''}")
     return code
 
@@ -121,9 +133,18 @@ def _outcome(run: Run, body: Callable[[], int]) -> tuple[int, str]:
         return int(Exit.FAILED), f"{error}: tasks need `pip install 'segbatch[worker]'` where they run"
     except MemoryError:
         return int(Exit.FAILED), "out of memory: ask for more `resources.memory`, or a smaller batch"
+    except OSError as error:
+        if error.errno not in STORAGE_ERRORS:
+            traceback.print_exc()
+        return int(Exit.FAILED), _storage(error)
     except Exception as error:
         traceback.print_exc()
         return int(Exit.FAILED), f"{type(error).__name__}: {error}"
+
+
+def _storage(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}. What is written is safe; mend this, then resume the run."
 
 
 @click.command()
@@ -139,7 +160,11 @@ def main(run: Path, task: int | None, finish: bool) -> None:
     except SegbatchError as error:
         click.echo(str(error), err=True)
         code = int(error.exit_code)
-    sys.stdout.flush()
+    except OSError as error:
+        click.echo(_storage(error), err=True)
+        code = int(Exit.FAILED)
+    with suppress(OSError):
+        sys.stdout.flush()
     # TensorFlow's threads may hang or crash while Python takes the interpreter down; all files are closed by now.
     os._exit(code)
 

@@ -101,14 +101,27 @@ def plan_training(job: Path, sets: tuple[str, ...], site_path: Path | None) -> t
 
 
 def _plan(loaded: Job, job: Path, site_path: Path | None, runs_root: Path | None) -> tuple[Plan, Site]:
+    from segbatch.runs.measured import read_measured
     from segbatch.runs.plan import make_plan
 
     site = load_site(site_path, loaded.profile)
     root = runs_folder(runs_root, site, loaded.output.runs)
     plain = site.model_dump(mode="json", exclude_defaults=True)
     registry = registry_said()
+    measured = read_measured(bench_file(site_path)) if loaded.kind == "predict" else ()
     with counting("listing files:") as tick:
-        return make_plan(loaded, job.absolute(), runs_root=root, site=plain, registry=registry, tick=tick), site
+        made = make_plan(
+            loaded, job.absolute(), runs_root=root, site=plain, registry=registry, measured=measured, tick=tick
+        )
+    return made, site
+
+
+def bench_file(site_path: Path | None) -> Path:
+    """Where measurements are kept: beside the site file, or where the user's would lie."""
+    from segbatch.spec.site import find_site
+
+    found = find_site(site_path, os.environ, Path.cwd(), Path.home())
+    return (found or Path.home() / ".config" / "segbatch" / "site.yaml").with_name("bench.json")
 
 
 def named_run(run: str, runs_root: Path | None, site_path: Path | None = None) -> Run:

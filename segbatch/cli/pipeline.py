@@ -331,7 +331,7 @@ def pipeline_view(status: PipelineStatus) -> RenderableType:
         "refused": "red",
     }
     label = status.pipeline.label
-    parts: list[RenderableType] = [Text.assemble((label, "bold"), "  ", (status.state, colors[status.state]))]
+    parts: list[RenderableType] = [Text.assemble((label, "bold"), "  ", (status.words, colors[status.state]))]
     table = Table(box=None, pad_edge=False)
     for column in ("stage", "kind", "state", "says"):
         table.add_column(column, overflow="fold" if column == "says" else "ellipsis")

@@ -128,6 +128,7 @@ def _create(planned: Plan, site: Site, backend: str) -> Run:
 
     image = check_plan(planned, site, backend)
     _look_for_rasterio(planned, site, backend)
+    _check_engine(planned, site, backend)
     if planned.left_out:
         click.echo(f"left out: {planned.left_out}; `segbatch check` shows them", err=True)
     with counting("writing tiles:") as tick:
@@ -135,6 +136,18 @@ def _create(planned: Plan, site: Site, backend: str) -> Run:
     click.echo(f"run     {run.label}")
     click.echo(f"folder  {run.paths.folder}")
     return run
+
+
+def _check_engine(planned: Plan, site: Site, backend: str) -> None:
+    """Refuse an engine that is not there, where tasks run by this very Python."""
+    from segbatch.spec.engines import require
+    from segbatch.spec.job import PredictJob
+
+    contained = planned.job.container.runtime != "none" or site.container is not None
+    if not isinstance(planned.job, PredictJob) or backend != "local" or site.python or contained:
+        return
+    if planned.job.predict.engine not in ("auto", "tensorflow"):
+        require(planned.job.predict.engine)
 
 
 def _look_for_rasterio(planned: Plan, site: Site, backend: str) -> None:

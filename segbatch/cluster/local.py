@@ -7,6 +7,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -24,6 +25,7 @@ from segbatch.runs.layout import FINISH
 from segbatch.runs.outputs import unfinished
 from segbatch.runs.process import process_identity
 from segbatch.runs.run import Run, open_run
+from segbatch.runs.staging import VARIABLE as SCRATCH
 from segbatch.runs.status import runner_alive, task_status
 from segbatch.spec.site import Site
 
@@ -136,13 +138,14 @@ class LocalRunner:
     def _run_task(self, task: int | str) -> int:
         """Start one task in a session of its own, so that only this runner signals it, and wait for its end."""
         log = self.run.paths.log(task)
-        with log.open("ab") as output:
+        with log.open("ab") as output, self._environment() as environment:
             child = subprocess.Popen(
                 worker_command(self.run, task, self._inside),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env=environment,
             )
             with self._lock:
                 self._children.add(child)
@@ -157,6 +160,15 @@ class LocalRunner:
             # The program that started the container was killed; the task itself may not have been its child.
             kill_task(self.run, task)
         return code if code >= 0 else int(Exit.FAILED)
+
+    @contextmanager
+    def _environment(self) -> Iterator[dict[str, str]]:
+        """Variables of a task; one in a container must be shown the folder to which it shall copy its tiles."""
+        if self._inside is None or not self.run.job.resources.scratch or SCRATCH in os.environ:
+            yield dict(os.environ)
+            return
+        with tempfile.TemporaryDirectory(prefix="segbatch.", ignore_cleanup_errors=True) as folder:
+            yield {**os.environ, SCRATCH: folder}
 
     @contextmanager
     def _stop_signals(self) -> Iterator[None]:

@@ -63,7 +63,7 @@ def decode_mask(content: tf.Tensor, table: bytes) -> tf.Tensor:
     """
     raw = _by_kind(
         content,
-        jpeg=lambda: _first_of_equal(tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")),
+        jpeg=lambda: _first_of_equal(_jpeg(content, 3, dct_method="INTEGER_ACCURATE")),
         png=lambda: _png_mask(content),
         other=lambda: _other_mask(content),
     )
@@ -97,12 +97,29 @@ def _require(condition: tf.Tensor, message: str) -> Any:
     return tf.control_dependencies([tf.debugging.Assert(condition, [message])])
 
 
+def _within_limit(content: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """Return the file, or nothing, which fails to decode, where its pixels would take too much memory."""
+    # Few and simple operations, since they are done for every tile; an assertion would cost more than all of them.
+    pixels = tf.reduce_prod(tf.cast(size, tf.float32))
+    return tf.strings.substr(content, 0, tf.where(pixels <= formats.MOST_PIXELS, tf.strings.length(content), 0))
+
+
+def _jpeg(content: tf.Tensor, channels: int, **how: Any) -> tf.Tensor:
+    size = tf.io.extract_jpeg_shape(content)[:2]
+    return tf.io.decode_jpeg(_within_limit(content, size), channels=channels, **how)
+
+
+def _png(content: tf.Tensor, channels: int, dtype: tf.DType = tf.uint8) -> tf.Tensor:
+    size = tf.io.decode_raw(tf.strings.substr(content, formats.PNG_SIZE_BYTE, 8), tf.int32, little_endian=False)
+    return tf.io.decode_png(_within_limit(content, size), channels=channels, dtype=dtype)
+
+
 def _jpeg_image(content: tf.Tensor, fmt: ImageFormat) -> tf.Tensor:
     fast = fmt.decode == "fast"
 
     def decode(channels: int) -> tf.Tensor:
         method = "INTEGER_FAST" if fast else "INTEGER_ACCURATE"
-        return tf.io.decode_jpeg(content, channels=channels, dct_method=method, fancy_upscaling=not fast)
+        return _jpeg(content, channels, dct_method=method, fancy_upscaling=not fast)
 
     if fmt.depth != 8 or fmt.bands not in (1, 3):
         return _refused(fmt, f"JPEG has 8 bits and at most 3 bands; expected {fmt.depth} bits and {fmt.bands} bands")
@@ -125,7 +142,7 @@ def _png_image(content: tf.Tensor, fmt: ImageFormat) -> tf.Tensor:
     }[fmt.bands]
     right_bands = tf.reduce_any(tf.equal(color, tf.constant(kinds, tf.uint8)))
     with _require(right_depth, f"expected a PNG of {fmt.depth} bits"), _require(right_bands, "PNG with other bands"):
-        return tf.io.decode_png(content, channels=fmt.bands, dtype=_dtype(fmt))
+        return _png(content, fmt.bands, _dtype(fmt))
 
 
 def _png_header(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -149,10 +166,10 @@ def _png_mask(content: tf.Tensor) -> tf.Tensor:
     grey = tf.logical_or(tf.equal(color, formats.PNG_GREY), tf.equal(color, formats.PNG_GREY_ALPHA))
 
     def of_grey() -> tf.Tensor:
-        return tf.io.decode_png(content, channels=1)[..., 0]
+        return _png(content, 1)[..., 0]
 
     def of_colors() -> tf.Tensor:
-        return _first_of_equal(tf.io.decode_png(content, channels=3))
+        return _first_of_equal(_png(content, 3))
 
     with _require(tf.less_equal(depth, 8), "expected a mask of 8 bits"):
         # TensorFlow turns a palette into its colours, and their grey is not the class.
@@ -195,6 +212,11 @@ def _open(content: bytes) -> Any:
 
 
 def _look_up(raw: tf.Tensor, table: bytes) -> tf.Tensor:
+    claimed = table.find(UNCLAIMED)
+    if claimed > 0 and table == bytes(range(claimed)) + bytes([UNCLAIMED]) * (len(table) - claimed):
+        # Raw values that are the indices already only need to be checked.
+        with _require(tf.reduce_max(raw) < claimed, "mask values that no class claims"):
+            return tf.identity(raw)
     # Two pixels at a time, through a table of 65536 pairs: half the time of one by one.
     single = np.frombuffer(table, np.uint8).astype(np.uint16)
     pair = np.arange(65536)

@@ -12,6 +12,11 @@ JPEG_SIGNATURE = b"\xff\xd8\xff"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GIF_SIGNATURE = b"GIF8"
 BMP_SIGNATURE = b"BM"
+MOST_PIXELS = 100_000_000
+"""Pixels of the largest picture that is decoded. A few bytes can claim more than memory holds (a decompression bomb),
+and a batch is as large as its largest tile."""
+PNG_SIZE_BYTE = 16
+"""Width and height, four bytes each, the highest first."""
 PNG_DEPTH_BYTE = 24
 PNG_COLOR_BYTE = 25
 PNG_GREY, PNG_RGB, PNG_PALETTE, PNG_GREY_ALPHA, PNG_RGBA = 0, 2, 3, 4, 6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -18,14 +19,17 @@ from segbatch.data.mask_checks import MaskChecks
 from segbatch.data.rasters import has_rasterio
 from segbatch.data.region_checks import RegionChecks
 from segbatch.errors import InputError
-from segbatch.runs.listing import Listing, list_tiles
-from segbatch.runs.splits import assign, hash_fraction
+from segbatch.runs import packs
+from segbatch.runs.listing import Listing, list_tiles, sorted_tiles
+from segbatch.runs.sorting import Sorter
+from segbatch.runs.splits import assigned, hash_fraction
 from segbatch.runs.tiles import Tile
 from segbatch.runs.walk import is_tiff
 from segbatch.spec.bundle import BundleInfo, read_info
 from segbatch.spec.data import PARTS, Split
 from segbatch.spec.gate_job import GateJob
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob
+from segbatch.spec.mask_rules import rules_of
 
 __all__ = ["Finding", "lint", "lint_content"]
 
@@ -75,11 +79,13 @@ def lint(job: Job, *, full: bool, sample: int, progress: Progress = lambda done,
     tiles, about_parts = _tiles(job, listing)
     findings += about_parts
     gone = {name: set(names) for name, names in absent.items()}
-    tiles = [tile for tile in tiles if tile.image not in gone["image"] and tile.mask not in gone["mask"]]
+    there = (tile for tile in tiles if tile.image not in gone["image"] and tile.mask not in gone["mask"])
+    if full:
+        tiles = sorted_tiles(there)
+    else:
+        tiles = heapq.nsmallest(sample, there, key=lambda tile: (hash_fraction(tile.name, 0), tile.name))
     tiles, about_kinds = _openable(tiles)
     findings += about_kinds
-    if not full:
-        tiles = sorted(tiles, key=lambda tile: (hash_fraction(tile.name, 0), tile.name))[:sample]
     findings += _content(job, info, listing, tiles, progress)
     return sorted(findings, key=lambda finding: finding.severity != "error")
 
@@ -92,6 +98,7 @@ def _bundle(job: Job) -> tuple[BundleInfo | None, list[Finding]]:
         info = read_info(Path(job.model.bundle))
         if job.predict.fit == "window":
             info.refuse_windows(Path(job.model.bundle))
+        rules_of(job.predict, info, Path(job.model.bundle))
         return info, []
     except InputError as error:
         fix = "Run the train job first, or mend `model`; the data was checked without it."
@@ -117,20 +124,23 @@ def _names(job: Job, listing: Listing) -> Iterator[Finding]:
 
 
 def _absent(job: Job, listing: Listing) -> dict[str, list[str]]:
-    """Find the images and masks that a table names and that are not there, however large the sample."""
-    if job.data.pair.by != "csv":
-        return {"image": [], "mask": []}
-    files = {
-        "image": (listing.images_root, [tile.image for tile in listing.tiles]),
-        "mask": (listing.masks_root, [tile.mask for tile in listing.tiles if tile.mask]),
+    """Find the images and masks that a table or list names and that are not there, however large the sample."""
+    files: dict[str, tuple[str, Iterable[str]]] = {"image": ("", ()), "mask": ("", ())}
+    if job.data.pair.by == "csv":
+        files["mask"] = (listing.masks_root, (tile.mask for tile in listing.tiles if tile.mask))
+    if job.data.pair.by == "csv" or job.data.image_list is not None:
+        files["image"] = (listing.images_root, (tile.image for tile in listing.tiles))
+    return {
+        what: [name for name in names if not packs.exists(os.path.join(root, name))]
+        for what, (root, names) in files.items()
     }
-    return {what: [name for name in names if not Path(root, name).exists()] for what, (root, names) in files.items()}
 
 
 def _missing(absent: Mapping[str, Sequence[str]]) -> Iterator[Finding]:
     for what, names in absent.items():
-        fix = f"Mend the table, or let `data.{what}s` name the folder that its paths start from."
-        yield from _of_names("error", f"missing {what}s", f"{what}s that the table names do not exist", names, fix)
+        fix = f"Mend the table or list, or let `data.{what}s` name the folder that its paths start from."
+        message = f"{what}s that the table or list names do not exist"
+        yield from _of_names("error", f"missing {what}s", message, names, fix)
 
 
 def _of_names(severity: Severity, kind: str, message: str, names: Sequence[str], fix: str) -> Iterator[Finding]:
@@ -138,13 +148,13 @@ def _of_names(severity: Severity, kind: str, message: str, names: Sequence[str],
         yield Finding(severity, kind, message, len(names), shown(names[0]), fix)
 
 
-def _openable(tiles: Sequence[Tile]) -> tuple[list[Tile], list[Finding]]:
+def _openable(tiles: Sequence[Tile]) -> tuple[Sequence[Tile], list[Finding]]:
     """Leave out tiles of TIFF files where they cannot be read here; tasks may run where they can."""
     if has_rasterio():
-        return list(tiles), []
+        return tiles, []
     unseen = {tile for tile in tiles if any(map(is_tiff, (tile.image, tile.mask, tile.prediction, tile.labelled)))}
     if not unseen:
-        return list(tiles), []
+        return tiles, []
     first = next(tile.name for tile in tiles if tile in unseen)
     fix = "pip install 'segbatch[geo]' here to check them, and where tasks run, which need it."
     message = "TIFF files are read with rasterio, which this Python lacks: they were not looked at"
@@ -152,19 +162,24 @@ def _openable(tiles: Sequence[Tile]) -> tuple[list[Tile], list[Finding]]:
     return [tile for tile in tiles if tile not in unseen], [finding]
 
 
-def _tiles(job: Job, listing: Listing) -> tuple[list[Tile], list[Finding]]:
+def _tiles(job: Job, listing: Listing) -> tuple[Iterable[Tile], list[Finding]]:
     """Pick the tiles that the job is about, and check the parts of its split."""
     split, part = job.data.split, job.data.part
     if split is None:
-        return list(listing.tiles), []
+        return listing.tiles, []
+    used = {part} if not isinstance(job, TrainJob) and part is not None else set(PARTS)
+    sizes: Counter[str] = Counter()
+    chosen = Sorter()
     try:
-        parts = {name: part for name, (_, part) in assign(listing, split).items()}
+        for tile, _, found in assigned(listing, split):
+            sizes[found] += 1
+            if found in used:
+                chosen.add(tile.fields)
     except InputError as error:
         fix = "Mend `data.split`; the files were checked without it."
-        return list(listing.tiles), [Finding("error", "split", str(error).rstrip("."), 1, listing.images_root, fix)]
-    used = {part} if not isinstance(job, TrainJob) and part is not None else set(PARTS)
-    tiles = [tile for tile in listing.tiles if parts.get(tile.name) in used]
-    return tiles, list(_empty_parts(job, split, Counter(parts.values()), listing.images_root))
+        return listing.tiles, [Finding("error", "split", str(error).rstrip("."), 1, listing.images_root, fix)]
+    tiles = (Tile(*row) for row in chosen.rows())
+    return tiles, list(_empty_parts(job, split, sizes, listing.images_root))
 
 
 def _empty_parts(job: Job, split: Split, sizes: Counter[str], root: str) -> Iterator[Finding]:

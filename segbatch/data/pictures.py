@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from segbatch.data.faults import PictureError, damage, not_a_picture, png_fault
-from segbatch.data.formats import HEAD_BYTES, PICTURES, bits_of, kind_of
+from segbatch.data.formats import HEAD_BYTES, MOST_PIXELS, PICTURES, bits_of, kind_of
 from segbatch.data.rasters import MODE, Raster, bands_in, read_raster
+from segbatch.runs import packs
 
-# A scene may be larger than what Pillow takes for an attack; these files are the user's own.
+# The limit is our own, and says more than Pillow's.
 Image.MAX_IMAGE_PIXELS = None
 
 GREY_MODES = ("1", "L", "LA")
@@ -55,6 +56,8 @@ def read_bytes(path: Path) -> bytes:
         PictureError: it is missing, is no file, may not be read, or storage failed.
     """
     try:
+        if packs.split_path(str(path)) is not None:
+            return packs.read_bytes(path)
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
             raise PictureError("a folder, not a file" if stat.S_ISDIR(mode) else "not a regular file")
@@ -94,12 +97,18 @@ def open_picture(content: bytes) -> Any:
     """Open a JPEG, PNG, GIF or BMP with Pillow and decode it, of a GIF the first frame; a TIFF becomes a `Raster`.
 
     Raises:
+        PictureError: it is too large to be decoded.
         OSError, SyntaxError, ValueError: whatever Pillow has to say against the file.
         PictureError: against a TIFF.
     """
     if kind_of(content[:HEAD_BYTES]) == "TIFF":
         return read_raster(content)
     pixels = Image.open(io.BytesIO(content), formats=tuple(PICTURES))
+    if pixels.width * pixels.height > MOST_PIXELS:
+        raise PictureError(
+            f"too large: {pixels.width:,} x {pixels.height:,} pixels (width x height), more than the {MOST_PIXELS:,} "
+            "that a tile may have; cut it up first"
+        )
     pixels.load()
     return pixels
 

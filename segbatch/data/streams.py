@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from segbatch.data.augment import apply
+from segbatch.data.contents import any_packed, read_contents
 from segbatch.data.decode import ImageFormat, decode_image, decode_mask
 from segbatch.data.order import epoch_key, epoch_order
 from segbatch.data.pairs import Pair
@@ -26,10 +27,15 @@ __all__ = ["Pair", "Slot", "epoch_order", "sample_stream", "tile_stream"]
 Slot = tuple[int, bytes, bytes]
 """Index of a tile (-1: nothing), its image's path, its mask's path (empty: none)."""
 Size = tuple[int, int]
+Read = Callable[[tf.Tensor], tf.Tensor]
+"""From a path, string scalar, to the file's content."""
 Loader = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 """From the paths of image, mask and labelled region, and a seed (int64 [2]), to image and truth."""
 
 _MOST_BATCHES_AT_ONCE = 4
+_Graph = TypeVar("_Graph", bound=Callable[..., Any])
+_as_written: Callable[[_Graph], _Graph] = tf.autograph.experimental.do_not_convert
+"""For functions of tensors alone, which need not be translated: that takes seconds of a task's start."""
 _NO_TRUTH = np.uint8(IGNORED)
 
 
@@ -71,12 +77,17 @@ def tile_stream(
     need_rasterio(fmt.bands, (image for _, image, _ in slots))
     if len(slots) % batch_size:
         raise ValueError(f"expected a multiple of {batch_size} slots, received {len(slots)}")
+    packed = any_packed(path for slot in slots for path in slot[1:])
+    # What is packed is read a batch at a time, so that from there on contents stand in the paths' place.
+    read: Read = tf.identity if packed else tf.io.read_file
 
+    @_as_written
     def load(index: tf.Tensor, image_path: tf.Tensor, mask_path: tf.Tensor) -> dict[str, tf.Tensor]:
         with tf.control_dependencies([tf.debugging.assert_non_negative(index)]):
-            image, truth = _read_pair(image_path, mask_path, fmt, table, size)
+            image, truth = _read_pair(image_path, mask_path, fmt, table, size, read)
         return {"index": index, "image": image, "size": tf.shape(image)[:2], "truth": truth}
 
+    @_as_written
     def blank(index: tf.Tensor, image_path: tf.Tensor, mask_path: tf.Tensor) -> dict[str, tf.Tensor]:
         # One pixel, so that a batch of nothing but blanks still is a picture.
         height, width = size or (1, 1)
@@ -87,14 +98,19 @@ def tile_stream(
             "truth": tf.fill([height, width], _NO_TRUTH),
         }
 
+    @_as_written
     def load_or_blank(*slot: tf.Tensor) -> tf.data.Dataset:
         one = tf.data.Dataset.from_tensors(slot)
         return one.map(load).ignore_errors().concatenate(one.map(blank)).take(1)
 
+    @_as_written
     def one_by_one(*batch: tf.Tensor) -> tf.data.Dataset:
         return _padded(tf.data.Dataset.from_tensor_slices(batch).flat_map(load_or_blank), batch_size)
 
+    @_as_written
     def read_batch(*batch: tf.Tensor) -> tf.data.Dataset:
+        if packed:
+            batch = (batch[0], read_contents(batch[1]), read_contents(batch[2]) if table is not None else batch[2])
         listed = tf.data.Dataset.from_tensor_slices(batch)
         # One bad tile leaves fewer than B, and drop_remainder drops those: all or nothing.
         loaded = listed.map(load, num_parallel_calls=inner, deterministic=True if inner else None)
@@ -103,8 +119,10 @@ def tile_stream(
 
     outer, inner = _shared_out(readers, batch_size)
     columns = [np.array(column).reshape(-1, batch_size) for column in _columns(slots)]
+    # Nothing within needs AutoGraph, whose rewriting of it all would take a third of a task's start.
+    plain = tf.autograph.experimental.do_not_convert(read_batch)
     batches = tf.data.Dataset.from_tensor_slices(tuple(columns)).interleave(
-        read_batch, cycle_length=outer, num_parallel_calls=outer, deterministic=True
+        plain, cycle_length=outer, num_parallel_calls=outer, deterministic=True
     )
     counted = batches.apply(tf.data.experimental.assert_cardinality(len(slots) // batch_size))
     return counted.with_options(_options())
@@ -176,7 +194,8 @@ def sample_stream(
     image_paths, mask_paths = (tf.constant([pair[side] for pair in pairs], tf.string) for side in (0, 1))
     region_paths = _region_paths(pairs)
     key = tf.constant(epoch_key(seed, epoch), tf.int64)
-    load = _loader(fmt, table, size, resize, tuple(augment), tile_size, region_paths is not None)
+    packed = any_packed(path for pair in pairs for path in pair)
+    load = _loader(fmt, table, size, resize, tuple(augment), tile_size, region_paths is not None, packed)
 
     def load_one(index: tf.Tensor) -> dict[str, tf.Tensor]:
         region_path = tf.constant(b"") if region_paths is None else region_paths[index]
@@ -202,15 +221,22 @@ def _loader(
     augment: tuple[AugmentStep, ...],
     tile_size: Size | None,
     regions: bool,
+    packed: bool,
 ) -> Loader:
     """What brings one sample from its files, traced once for all epochs: tracing takes up to two seconds."""
 
     def load(
         image_path: tf.Tensor, mask_path: tf.Tensor, region_path: tf.Tensor, seed: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        image, truth = _read_pair(image_path, mask_path, fmt, table, tile_size)
+        read: Read = tf.io.read_file
+        if packed:
+            image_path, mask_path, region_path = tf.unstack(
+                read_contents(tf.stack([image_path, mask_path, region_path]))
+            )
+            read = tf.identity
+        image, truth = _read_pair(image_path, mask_path, fmt, table, tile_size, read)
         if regions:
-            truth = _within_region(truth, region_path)
+            truth = _within_region(truth, region_path, read)
         image, truth = resize_image(image, size, resize), resize_mask(truth, size)
         image, truth = apply(augment, image, truth, seed, float(2**fmt.depth - 1))
         return tf.ensure_shape(image, [*size, fmt.bands]), tf.ensure_shape(truth, size)
@@ -222,10 +248,15 @@ def _loader(
 
 
 def _read_pair(
-    image_path: tf.Tensor, mask_path: tf.Tensor, fmt: ImageFormat, table: bytes | None, size: Size | None
+    image_path: tf.Tensor,
+    mask_path: tf.Tensor,
+    fmt: ImageFormat,
+    table: bytes | None,
+    size: Size | None,
+    read_file: Read,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Read an image and its mask of the same size; a mask without path, or table, is all IGNORED."""
-    image = decode_image(tf.io.read_file(image_path), fmt)
+    image = decode_image(read_file(image_path), fmt)
     shape = tf.shape(image)[:2]
     if size is not None:
         with tf.control_dependencies([tf.debugging.assert_equal(shape, size)]):
@@ -238,7 +269,7 @@ def _read_pair(
         mask_path = tf.identity(mask_path)
 
     def read() -> tf.Tensor:
-        truth = decode_mask(tf.io.read_file(mask_path), table)
+        truth = decode_mask(read_file(mask_path), table)
         with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(truth), shape)]):
             return tf.identity(truth)
 
@@ -253,10 +284,10 @@ def _region_paths(pairs: Sequence[Pair]) -> tf.Tensor | None:
     return tf.constant(regions, tf.string) if regions else None
 
 
-def _within_region(truth: tf.Tensor, path: tf.Tensor) -> tf.Tensor:
+def _within_region(truth: tf.Tensor, path: tf.Tensor, read_file: Read) -> tf.Tensor:
     """Ignore the truth outside the labelled region."""
     with tf.control_dependencies([truth]):
-        region = decode_mask(tf.io.read_file(tf.identity(path)), REGION_TABLE)
+        region = decode_mask(read_file(tf.identity(path)), REGION_TABLE)
     with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(region), tf.shape(truth))]):
         return tf.ensure_shape(tf.maximum(truth, region), truth.shape)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,16 +34,35 @@ def confusion(truth: IndexMap, predicted: IndexMap, classes: int) -> Counts:
     Raises:
         ValueError: the shapes differ, or the truth holds an index that is neither a class nor 255.
     """
+    return tally(truth, predicted, classes)[0]
+
+
+def tally(truth: IndexMap, predicted: IndexMap, classes: int) -> tuple[Counts, Counts]:
+    """Count the pixels of one tile by true and predicted class, and all by predicted class, in one pass.
+
+    Args:
+        truth: as in `confusion`.
+        predicted: as in `confusion`.
+        classes: number C of classes, 1 to 254.
+
+    Returns:
+        What `confusion` and `class_pixels` return.
+
+    Raises:
+        ValueError: as `confusion`.
+    """
     if truth.shape != predicted.shape:
         raise ValueError(f"expected maps of one shape, received truth {truth.shape} and prediction {predicted.shape}")
-    foreign = (truth >= classes) & (truth != IGNORED)
-    if foreign.any():
-        raise ValueError(f"expected truth below {classes} or {IGNORED}, received {np.unique(truth[foreign]).tolist()}")
-    # Ignored pixels get a row of their own, cut off below: cheaper than selecting the valid ones.
-    rows = np.minimum(truth, classes).astype(np.uint16)
-    cells = rows * np.uint16(classes + 1) + np.minimum(predicted, classes)
-    counted = np.bincount(cells.ravel(), minlength=(classes + 1) ** 2)
-    return counted.reshape(classes + 1, classes + 1)[:classes].astype(np.int64)
+    # Ignored pixels get a row of their own: cheaper than selecting the valid ones. Bytes are enough for few classes.
+    kind: Any = np.uint8 if (classes + 1) ** 2 <= 256 else np.uint16
+    # A network's classes are all below C; only a foreign mask may hold more.
+    guess = np.minimum(predicted, classes) if predicted.max(initial=0) > classes else predicted
+    cells: NDArray[Any] = np.minimum(truth, classes).astype(kind, copy=False) * kind(classes + 1) + guess
+    counted = np.bincount(cells.ravel(), minlength=(classes + 1) ** 2).reshape(classes + 1, classes + 1)
+    if counted[classes].any() and ((truth >= classes) & (truth != IGNORED)).any():
+        foreign = np.unique(truth[(truth >= classes) & (truth != IGNORED)]).tolist()
+        raise ValueError(f"expected truth below {classes} or {IGNORED}, received {foreign}")
+    return counted[:classes].astype(np.int64), counted.sum(axis=0)[:classes].astype(np.int64)
 
 
 def class_pixels(predicted: IndexMap, classes: int) -> Counts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from segbatch.evaluation.record import TileRecord
 from segbatch.evaluation.report import write_report
 from segbatch.evaluation.summary import Title
 from segbatch.runs.journal import NO_TRUTH, JournalRow, read_rejections
-from segbatch.runs.outputs import checked_tiles, mask_path
+from segbatch.runs.leftovers import remove_leftovers
+from segbatch.runs.mask_archives import collect, discard
+from segbatch.runs.masks import mask_path, with_table
+from segbatch.runs.outputs import checked_tiles
 from segbatch.runs.progress import read_progress
 from segbatch.runs.run import Run
 from segbatch.runs.sweep import Sweep
@@ -27,7 +31,7 @@ from segbatch.runs.tiles import Tile, read_tiles
 from segbatch.spec.job import PredictJob
 
 Log = Callable[[str], None]
-STAGES = ("wait for tiles", "step", "encode", "write")
+STAGES = ("wait for tiles", "step", "fetch", "clean", "encode", "write")
 
 
 def finish(run: Run, log: Log) -> int:
@@ -39,10 +43,14 @@ def finish(run: Run, log: Log) -> int:
     Raises:
         SegbatchError: tiles are missing; the report is written all the same and says which.
     """
+    if removed := remove_leftovers(run):
+        log(f"removed {removed} unfinished files of killed attempts")
     if run.record.kind == "train":
         return _finish_training(run, log)
+    collect(run, log)
     merge = Merge(run)
     folder = run.paths.report
+    folder.mkdir(exist_ok=True)
     summary = write_report(
         folder,
         title=Title(run.record.id, run.record.name, run.record.kind),
@@ -64,6 +72,7 @@ def finish(run: Run, log: Log) -> int:
             f"{len(merge.missing)} of {run.record.tiles} tiles are missing, such as {merge.missing[0]!r}. "
             f"Finish them with: segbatch resume {run.paths.folder}"
         )
+    discard(run)
     if tiles["rejected"] and not tiles["done"]:
         raise SegbatchError(f"every tile was rejected; {folder / 'rejected.csv'} says why")
     return int(Exit.REJECTED if tiles["rejected"] else Exit.OK)
@@ -88,13 +97,22 @@ class Merge:
     def records(self) -> Iterator[TileRecord]:
         """Yield the finished tiles; rejected and missing ones are noted on the way."""
         rejections = Sweep(self.run, read_rejections)
-        for index, tile, row in checked_tiles(self.run, trust=True):
+        for index, tile, row in with_table(self.run, checked_tiles(self.run, trust=True)):
             if row is not None:
                 yield self._record(tile, row)
             elif told := rejections.at(index):
                 self.rejected.append((tile.name, told[0][1]))
+                self._discard(index, tile)
             else:
                 self.missing.append(tile.name)
+
+    def _discard(self, index: int, tile: Tile) -> None:
+        """Remove what an attempt wrote of a tile, and did not live to journal, before another one rejected it."""
+        if self.run.record.kind == "predict":
+            path = mask_path(self.run, index, tile)
+            for written in (path, self.run.paths.probabilities / path.relative_to(self.run.paths.masks)):
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    written.unlink()
 
     def rejected_in_order(self) -> Iterator[tuple[str, str]]:
         """Yield the rejected tiles with their reasons; complete once `records` has been read to its end."""
@@ -108,10 +126,11 @@ class Merge:
     def picture(self, name: str) -> bytes | None:
         """Draw one tile for the report; None if its files cannot be read any more."""
         # Looked up in the list, not kept: only a few of what may be millions of tiles are drawn.
-        tile = next(tile for tile in read_tiles(self.run.paths.tiles) if tile.name == name)
+        tiles = enumerate(read_tiles(self.run.paths.tiles))
+        index, tile = next((index, tile) for index, tile in tiles if tile.name == name)
         record = self.run.record
         try:
-            predicted = read_index_map(mask_path(self.run, tile), self._written_table(), role="prediction")
+            predicted = read_index_map(mask_path(self.run, index, tile), self._written_table(), role="prediction")
             truth = None
             if record.masks_root and tile.mask:
                 truth = read_index_map(Path(record.masks_root, tile.mask), record.labels.raw_to_index(), role="truth")

@@ -137,7 +137,7 @@ def decide(contest: Contest, gate: Gate, *, seed: int = 0) -> Decision:
 
 def _units(contest: Contest, gate: Gate) -> Contest:
     """Put the tiles of a group together, and leave out what has no valid pixel."""
-    names = [group_of(tile, None, gate.group) for tile in contest.tiles]
+    names = _group_names(contest.tiles, gate)
     known = {name: number for number, name in enumerate(sorted(set(names)))}
     places = np.array([known[name] for name in names], np.intp)
     challenger = contest.challenger.grouped(places, len(known))
@@ -149,6 +149,13 @@ def _units(contest: Contest, gate: Gate) -> Contest:
     champion = None if contest.champion is None else some(contest.champion.grouped(places, len(known)))
     kept = [name for name, number in known.items() if valid[number]]
     return Contest(contest.names, kept, some(challenger), champion)
+
+
+def _group_names(tiles: Sequence[str], gate: Gate) -> list[str]:
+    try:
+        return [group_of(tile, None, gate.group) for tile in tiles]
+    except InputError as error:
+        raise InputError(str(error).replace("data.split.group", "gate.group")) from None
 
 
 def _value(tally: Tally, metric: str, names: Sequence[str]) -> float | None:

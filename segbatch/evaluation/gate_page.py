@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from segbatch.evaluation.gate import Decision
-from segbatch.evaluation.page import DASH, Card, fixed, flatten, percent, template
+from segbatch.evaluation.page import DASH, Card, flatten, percent, template
 from segbatch.evaluation.pictures import HATCH, MISSED, WRONG
 from segbatch.spec.gate import Gate
 from segbatch.spec.labels import LabelClass, Labels
@@ -78,6 +78,7 @@ def render_gate(content: GateContent) -> str:
         groups=[group for group in content.groups if group.tiles],
         legend={"wrong": WRONG, "missed": MISSED, "hatch": HATCH},
         origins=list(flatten(content.origins)),
+        precise=precise,
         signed=signed,
         rule_names={"gain": "It gains", "classes": "No class pays for it", "luck": "It is not luck", "first": "First"},
     )
@@ -91,6 +92,11 @@ def metric_title(metric: str) -> str:
     return kind if metric == "accuracy" else f"Mean {kind}"
 
 
+def precise(value: float | None) -> str:
+    """A score with four decimals, as small gains need them, or a dash."""
+    return DASH if value is None else f"{value:.4f}"
+
+
 def signed(value: float | None) -> str:
     """A difference with its sign and four decimals, or a dash."""
     return DASH if value is None else f"{value:+.4f}"
@@ -99,8 +105,8 @@ def signed(value: float | None) -> str:
 def _cards(content: GateContent) -> Iterator[Card]:
     decision, metric = content.decision, metric_title(content.gate.metric)
     if content.champion:
-        yield Card("Champion", fixed(decision.champion), f"{metric} of {content.champion}.")
-    yield Card("Challenger", fixed(decision.challenger), f"{metric} of {content.challenger}.")
+        yield Card("Champion", precise(decision.champion), f"{metric} of {content.champion}.")
+    yield Card("Challenger", precise(decision.challenger), f"{metric} of {content.challenger}.")
     if content.champion:
         yield Card("Gain", signed(decision.gain), f"Asked for: at least {content.gate.min_gain:g}.")
         yield Card(

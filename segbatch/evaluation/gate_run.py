@@ -16,9 +16,9 @@ from segbatch.evaluation.gate import Contest, Decision, decide
 from segbatch.evaluation.gate_page import GateContent, Glance, Group, render_gate
 from segbatch.evaluation.pictures import panel_names
 from segbatch.evaluation.tally import Tally, figure, tally
-from segbatch.runs.champions import promote, standing
+from segbatch.runs.champions import promote
 from segbatch.runs.files import write_json, write_text
-from segbatch.runs.holdout import HoldoutScores, differences, keep_scores, read_scores, scored_on
+from segbatch.runs.holdout import HoldoutScores, champion_scores, differences, keep_scores, read_scores
 from segbatch.runs.model_folder import ModelFolder, Registry
 from segbatch.runs.model_registry import resolve, verify, versions
 from segbatch.runs.run import Run, open_run
@@ -54,12 +54,6 @@ class Judged:
     page: Path
     promoted: bool = False
     """The challenger was made the champion."""
-
-
-def champion_scores(model: ModelFolder, holdout: str) -> tuple[str, HoldoutScores | None]:
-    """Return the champion's version (empty: there is none) and its figures on a holdout (None: not scored on it)."""
-    champion = standing(model).champion
-    return champion, scored_on(model, champion, holdout) if champion else None
 
 
 def gate_run(

@@ -14,6 +14,7 @@ from segbatch.data.formats import HEAD_BYTES, READABLE, kind_of
 from segbatch.data.pictures import open_picture, raw_mask
 from segbatch.errors import InputError
 from segbatch.evaluation.counts import IndexMap
+from segbatch.runs import packs
 from segbatch.spec.labels import IGNORED, UNCLAIMED
 
 Role = Literal["truth", "prediction"]
@@ -84,7 +85,7 @@ def _values(path: Path) -> NDArray[np.uint8]:
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return packs.read_bytes(path)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such mask.") from error
     except OSError as error:

@@ -101,7 +101,7 @@ class _Counter:
     def _row(self, index: int, tile: Tile) -> JournalRow:
         path = self._predictions_root / tile.prediction
         truth, predicted = read_pair(self._masks_root / tile.mask, path, self._truth, self._predicted)
-        size, crc32 = fingerprint(self._run, tile)
+        size, crc32 = fingerprint(self._run, index, tile)
         counts = confusion(truth, predicted, self._classes)
         pixels = class_pixels(predicted, self._classes)
         height, width = truth.shape

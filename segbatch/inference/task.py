@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +17,35 @@ import tensorflow as tf
 from segbatch.data.decode import ImageFormat
 from segbatch.data.reasons import explain
 from segbatch.data.streams import tile_stream
-from segbatch.errors import Exit, InputError, Interrupted, SegbatchError, TooManyRejectedError
-from segbatch.inference.masks import MaskFormat, MaskWriters, Written
-from segbatch.inference.step import Step, no_truth
+from segbatch.errors import Exit, InputError, Interrupted, TooManyRejectedError
+from segbatch.inference.cleaning import Cleaning
+from segbatch.inference.cold_start import ColdStart
+from segbatch.inference.engines.choice import engine_of_run
+from segbatch.inference.masks import MaskFormat, MaskWriters, ToWrite, Written
+from segbatch.inference.prepare import bundle_of_run, cleaning_of, image_format, make_step
+from segbatch.inference.step import Step
 from segbatch.inference.windows import WindowStep
-from segbatch.models.bundle import Bundle, load_bundle, resized_model
-from segbatch.runs.bundles import bundle_digest
 from segbatch.runs.cuts import batch_tiles
 from segbatch.runs.journal import JournalWriter, RejectionWriter
 from segbatch.runs.marks import vouch
+from segbatch.runs.mask_archives import open_output
+from segbatch.runs.measured import of_this_node
 from segbatch.runs.outputs import checked_tiles
 from segbatch.runs.progress import TaskProgress, read_progress
 from segbatch.runs.run import Run
+from segbatch.runs.staging import Roots, staged
 from segbatch.runs.tiles import Tile, read_tiles
+from segbatch.spec.bundle import BundleInfo, read_info
+from segbatch.spec.engines import engine_version
 from segbatch.spec.job import PredictJob
 
 Log = Callable[[str], None]
 Stop = Callable[[], bool]
+Batches = Iterator[dict[str, tf.Tensor]]
 LOG_EVERY_S = 30.0
+WRITERS = 2
+BATCHES_WAITING = 4
+"""Computed batches that wait for a writer, at most."""
 
 
 def predict_task(run: Run, task: int, attempt: int, stop: Stop, log: Log) -> int:
@@ -44,10 +56,20 @@ def predict_task(run: Run, task: int, attempt: int, stop: Stop, log: Log) -> int
         TooManyRejectedError: more tiles than `predict.max_rejected` could not be read.
         SegbatchError: the bundle changed, or masks cannot be written.
     """
-    return _PredictTask(run, task, attempt, stop, log).execute()
+    return PredictTask(run, task, attempt, stop, log).execute()
 
 
-class _PredictTask:
+class PredictTask:
+    """One attempt at one task.
+
+    Args:
+        run: a predict run.
+        task: its number.
+        attempt: number of the attempt.
+        stop: tells whether to stop.
+        log: takes a line.
+    """
+
     def __init__(self, run: Run, task: int, attempt: int, stop: Stop, log: Log) -> None:
         job = run.job
         if not isinstance(job, PredictJob):
@@ -60,101 +82,147 @@ class _PredictTask:
         self._shard = run.shard(task)
         self._tiles = list(read_tiles(run.paths.tiles, self._shard))
         self._rejections = RejectionWriter(self._paths.rejected(attempt))
+        record = run.record
+        self._roots: Roots = (record.images_root, record.masks_root, record.labelled_root)
         self._rejected = 0
         self._refused: list[int] = []
+        self._cleaning: Cleaning | None = None
         self._waiting = 0.0
         self._computing = 0.0
         self._started = time.perf_counter()
+        self._measured = of_this_node(run.record.measured)
         self._before: Mapping[str, Any] = read_progress(self._paths.progress).get("spent", {})
 
     def execute(self) -> int:
+        """Predict what is missing; see `predict_task`."""
+        cold = ColdStart()
+        cold.mark("imports")
         missing = self._missing()
         progress = TaskProgress(self._paths.progress, len(self._tiles))
         self._log(f"{len(self._tiles)} tiles, {len(self._tiles) - len(missing)} done before, {len(missing)} to do")
-        started = time.perf_counter()
         if not missing:
             vouch(self._run, self._task, self._attempt)
             progress.update(len(self._tiles), note="done", force=True, rejected=0, spent=dict(self._before))
             return int(Exit.OK)
-        bundle = self._bundle()
-        self._log(f"model loaded from {bundle.path} in {time.perf_counter() - started:.1f} s")
-        self._started = time.perf_counter()
-        with self._writers() as writers:
-            try:
-                self._stream(missing, self._step(bundle), bundle, writers, progress)
-            finally:
-                self._account(progress, writers, len(self._tiles) - len(missing), note="stopped")
-        vouch(self._run, self._task, self._attempt, self._refused)
-        self._account(progress, writers, len(self._tiles) - len(missing), note="done")
-        self._log_speed(writers)
+        cold.mark("tiles")
+        with self._inputs(missing) as self._roots:
+            step, batches, count = self._ready(missing, cold)
+            self.predict(missing, step, batches, count, progress, cold)
+        self._log(str(cold))
         return int(Exit.OK)
+
+    def predict(
+        self,
+        missing: Collection[int],
+        step: Step | WindowStep,
+        batches: Batches,
+        left: int,
+        progress: TaskProgress,
+        cold: ColdStart,
+    ) -> None:
+        """Predict tiles, and say how fast.
+
+        Args:
+            missing: positions in the shard.
+            step: the step.
+            batches: from `begin`.
+            left: number of batches.
+            progress: is kept up to date.
+            cold: takes the time of the first mask.
+        """
+        done_before = len(self._tiles) - len(missing)
+        self._started = time.perf_counter()
+        with self._writers(cold) as writers:
+            try:
+                self._stream(missing, step, batches, left, writers, progress)
+            finally:
+                self._account(progress, writers, done_before, note="stopped")
+        vouch(self._run, self._task, self._attempt, self._refused)
+        self._account(progress, writers, done_before, note="done", start=cold.parts)
+        self._log_speed(writers)
+
+    def _ready(self, missing: Collection[int], cold: ColdStart) -> tuple[Step | WindowStep, Batches, int]:
+        """Load the model and make the step, while the first batches are read."""
+        path = Path(self._run.record.bundle)
+        with ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(self.begin, missing, read_info(path)) if path.is_dir() else None
+            bundle = bundle_of_run(self._run, self._job)
+            cold.mark("model")
+            engine = engine_of_run(self._run, self._settings)
+            step = make_step(
+                bundle,
+                self._settings,
+                with_truth=bool(self._run.record.masks_root),
+                engine=engine.engine,
+                digest=self._run.record.digests["bundle"],
+            )
+            here = engine_version(engine.engine)
+            self._log(f"model {bundle.path}, by {engine.engine} {here}")
+            if here != engine.version:
+                self._log(f"the run began with {engine.engine} {engine.version}: single pixels may differ")
+            cold.mark("engine")
+            stream, count = ahead.result() if ahead else self.begin(missing, bundle.info)
+            cold.mark("wait for tiles")
+        return step, stream, count
+
+    def begin(self, missing: Collection[int], info: BundleInfo) -> tuple[Batches, int]:
+        """Start reading.
+
+        Returns:
+            The batches, the first of them read already, and their number.
+        """
+        dataset, count = self.stream(missing, info)
+        stream = iter(dataset)
+        return chain([next(stream)], stream), count
+
+    def stream(self, missing: Collection[int], info: BundleInfo) -> tuple[tf.data.Dataset, int]:
+        """Make the stream of batches that hold missing tiles, and their number; nothing is read yet."""
+        self._fmt = image_format(info)
+        self._cleaning = cleaning_of(info, Path(self._run.record.bundle), self._settings)
+        batch_size, batches = self._cut(missing)
+        return self._batches(batch_size, batches, self._fmt), len(batches)
 
     def _missing(self) -> set[int]:
         """Positions in the shard whose masks are not proven: vouched for, or checked against the files themselves."""
         checked = checked_tiles(self._run, self._task, trust=True)
         return {index - self._shard.first for index, _, row in checked if row is None}
 
-    def _bundle(self) -> Bundle:
-        path = Path(self._run.record.bundle)
-        if bundle_digest(path) != self._run.record.digests["bundle"]:
-            raise SegbatchError(
-                f"{path}: the model has changed since the run was submitted. Masks of two models must not mix: "
-                "submit a new run, or put the old model back."
-            )
-        model = self._job.model
-        return load_bundle(path, labels=self._job.labels, normalize=model.normalize, output=model.output)
-
-    def _step(self, bundle: Bundle) -> Step | WindowStep:
-        settings = self._settings
-        threshold = settings.threshold if settings.threshold is not None else bundle.info.threshold
-        with_truth = bool(self._run.record.masks_root)
-        if settings.fit == "resize":
-            return Step(
-                bundle,
-                threshold=threshold,
-                batch_size=settings.batch_size,
-                with_truth=with_truth,
-                with_probability=settings.probabilities,
-            )
-        window = settings.window or min(bundle.info.input)
-        fitted = bundle if bundle.info.input == (window, window) else resized_bundle(bundle, window)
-        return WindowStep(
-            fitted,
-            window=window,
-            overlap=settings.overlap,
-            threshold=threshold,
-            batch_size=settings.batch_size,
-            with_truth=with_truth,
-            with_probability=settings.probabilities,
-        )
+    def _inputs(self, missing: Collection[int]) -> AbstractContextManager[Roots]:
+        """Folders to read what the batches hold from, maybe on the node's own disk."""
+        _, batches = self._cut(missing)
+        positions = (position for batch in batches for position in batch if position < len(self._tiles))
+        return staged(self._run, (self._tiles[position] for position in positions), self._stop, self._log)
 
     @contextmanager
-    def _writers(self) -> Iterator[MaskWriters]:
-        settings, paths = self._settings, self._run.paths
+    def _writers(self, cold: ColdStart) -> Iterator[MaskWriters]:
+        settings, labels = self._settings, self._run.record.labels
         journal = JournalWriter(self._paths.journal(self._attempt))
-        written = Written(
-            paths.masks,
-            paths.probabilities if settings.probabilities else None,
-            MaskFormat.of(self._run.record.labels, settings),
-        )
+        output = open_output(self._run, self._task, self._attempt)
+        written = Written(output, MaskFormat.of(labels, settings), len(labels.scored), self._cleaning)
         try:
-            with MaskWriters(written, journal, settings.writers, 4 * settings.batch_size) as writers:
+            threads = settings.writers or (self._measured.writers if self._measured else WRITERS)
+            with MaskWriters(written, journal, threads, BATCHES_WAITING, lambda: cold.mark("first batch")) as writers:
                 yield writers
         finally:
+            output.close()
             journal.close()
 
     def _stream(
-        self, missing: set[int], step: Step | WindowStep, bundle: Bundle, writers: MaskWriters, progress: TaskProgress
+        self,
+        missing: Collection[int],
+        step: Step | WindowStep,
+        batches: Batches,
+        left: int,
+        writers: MaskWriters,
+        progress: TaskProgress,
     ) -> None:
         done_before = len(self._tiles) - len(missing)
         next_log = time.perf_counter() + LOG_EVERY_S
-        batch_size, batches = self._cut(missing)
-        left = len(batches)
         begun = time.perf_counter()
-        for batch in self._batches(batch_size, batches, bundle):
+        for batch in batches:
             self._waiting += time.perf_counter() - begun
             begun = time.perf_counter()
-            self._one_batch(batch, step, bundle, missing, writers)
+            self._one_batch(batch, step, missing, writers)
             self._computing += time.perf_counter() - begun
             left -= 1
             progress.update(
@@ -167,7 +235,7 @@ class _PredictTask:
                 raise Interrupted("stopped by a signal; what is done is kept, and resume continues after it")
             begun = time.perf_counter()
 
-    def _cut(self, missing: set[int]) -> tuple[int, list[range]]:
+    def _cut(self, missing: Collection[int]) -> tuple[int, list[range]]:
         """Batch size, and the batches that hold a missing tile, as ranges of positions in the shard.
 
         Slot i of batch k is always tile k * B + i of the shard; positions beyond its end are blank.
@@ -176,46 +244,42 @@ class _PredictTask:
         numbers = sorted({position // size for position in missing})
         return size, [range(number * size, (number + 1) * size) for number in numbers]
 
-    def _batches(self, batch_size: int, batches: list[range], bundle: Bundle) -> Iterator[dict[str, tf.Tensor]]:
+    def _batches(self, batch_size: int, batches: list[range], fmt: ImageFormat) -> tf.data.Dataset:
         settings, record = self._settings, self._run.record
         entries = [self._entry(position) for batch in batches for position in batch]
         table = record.labels.raw_to_index() if record.masks_root else None
-        yield from tile_stream(
+        measured = self._measured.readers if self._measured else len(os.sched_getaffinity(0))
+        return tile_stream(
             entries,
-            image_format(bundle),
+            fmt,
             table,
             batch_size=batch_size,
-            readers=settings.readers or len(os.sched_getaffinity(0)),
+            readers=settings.readers or measured,
             size=self._job.data.size,
         )
 
     def _entry(self, position: int) -> tuple[int, bytes, bytes]:
         if position >= len(self._tiles):
             return -1, b"", b""
-        tile, record = self._tiles[position], self._run.record
-        mask = os.fsencode(os.path.join(record.masks_root, tile.mask)) if record.masks_root and tile.mask else b""
-        return position, os.fsencode(os.path.join(record.images_root, tile.image)), mask
+        tile, (images, masks, _) = self._tiles[position], self._roots
+        mask = os.fsencode(os.path.join(masks, tile.mask)) if masks and tile.mask else b""
+        return position, os.fsencode(os.path.join(images, tile.image)), mask
 
     def _one_batch(
-        self,
-        batch: dict[str, tf.Tensor],
-        step: Step | WindowStep,
-        bundle: Bundle,
-        missing: set[int],
-        writers: MaskWriters,
+        self, batch: dict[str, tf.Tensor], step: Step | WindowStep, missing: Collection[int], writers: MaskWriters
     ) -> None:
-        truth = batch.get("truth")
-        results = step(batch["image"], batch["size"].numpy(), no_truth(batch["image"]) if truth is None else truth)
-        for position, result in zip(batch["index"].numpy().tolist(), results, strict=True):
+        size = batch["size"].numpy()
+        todo: list[ToWrite] = []
+        for slot, position in enumerate(batch["index"].numpy().tolist()):
             if position not in missing:
                 continue
             tile = self._tiles[position]
-            if result is None:
-                self._reject(position, tile, image_format(bundle))
+            if size[slot, 0]:
+                todo.append(ToWrite(slot, self._shard.first + position, tile.image, bool(tile.mask)))
             else:
-                # In a run with ground truth, a tile without any has no counts.
-                scored = result if tile.mask else replace(result, counts=None)
-                writers.put(self._shard.first + position, tile.image, scored)
+                self._reject(position, tile, self._fmt)
+        if todo:
+            writers.put(todo, step(batch["image"], size, batch["truth"]))
 
     def _reject(self, position: int, tile: Tile, fmt: ImageFormat) -> None:
         record = self._run.record
@@ -244,13 +308,15 @@ class _PredictTask:
         submitted = self._task < len(shards)
         return limit * (len(self._tiles) if submitted else max(len(self._tiles), shards[0][1]))
 
-    def _account(self, progress: TaskProgress, writers: MaskWriters, done_before: int, note: str) -> None:
+    def _account(
+        self, progress: TaskProgress, writers: MaskWriters, done_before: int, note: str, **figures: Any
+    ) -> None:
         """Write what was done and what it cost, earlier attempts included."""
         stages = {"wait for tiles": self._waiting, "step": self._computing, **writers.seconds}
         now = {"tiles": writers.done, "megapixels": writers.pixels / 1e6, "seconds": self._seconds(), **stages}
         spent = {key: round(self._before.get(key, 0) + value, 3) for key, value in now.items()}
         done = done_before + writers.done + self._rejected
-        progress.update(done, note=note, force=True, rejected=self._rejected, spent=spent)
+        progress.update(done, note=note, force=True, rejected=self._rejected, spent=spent, **figures)
 
     def _seconds(self) -> float:
         return time.perf_counter() - self._started
@@ -261,14 +327,3 @@ class _PredictTask:
             f"{writers.done} masks in {seconds:.1f} s: {writers.done / seconds:.1f} tiles/s, "
             f"{writers.pixels / 1e6 / seconds:.2f} megapixels/s; {self._rejected} rejected"
         )
-
-
-def image_format(bundle: Bundle) -> ImageFormat:
-    """How images must be decoded for a bundle."""
-    return ImageFormat(bundle.info.bands, bundle.info.depth, bundle.info.decode)
-
-
-def resized_bundle(bundle: Bundle, side: int) -> Bundle:
-    """Return the bundle with its network built anew for windows of `side` x `side` pixels, same weights."""
-    info = bundle.info.model_copy(update={"input": (side, side)})
-    return Bundle(info=info, model=resized_model(bundle.model, side, side), path=bundle.path)

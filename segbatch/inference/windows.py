@@ -9,10 +9,12 @@ import tensorflow as tf
 
 from segbatch.data.normalize import normalization_of
 from segbatch.data.windows import Blend, Windows
-from segbatch.evaluation.counts import confusion
-from segbatch.inference.step import TileResult
+from segbatch.inference.engines.engine import Engine
+from segbatch.inference.results import TileResult
+from segbatch.inference.views import PLAIN, View, averaged, brought_back, mean, seen_from
 from segbatch.models.bundle import Bundle
 from segbatch.models.decision import decide, probabilities
+from segbatch.spec.mask_rules import MaskRules
 
 
 class WindowStep:
@@ -24,10 +26,12 @@ class WindowStep:
         bundle: model and what belongs to it; its network takes `window` x `window` pixels.
         window: side of a window, in pixels.
         overlap: of neighbouring windows, in pixels or as a share of the window.
-        threshold: binary head: probability from which a pixel is the second class.
+        rules: how scores become a mask.
         batch_size: windows in one forward pass.
-        with_truth: count pixels against ground truth.
-        with_probability: also give probabilities.
+        with_truth: hand the ground truth on.
+        probability_bits: 8 or 16 to give probabilities too, 0 for none.
+        views: of each window, whose probabilities are averaged.
+        engine: runs the network in TensorFlow's place.
     """
 
     def __init__(
@@ -36,22 +40,27 @@ class WindowStep:
         *,
         window: int,
         overlap: float,
-        threshold: float,
+        rules: MaskRules,
         batch_size: int,
         with_truth: bool,
-        with_probability: bool,
+        probability_bits: int = 0,
+        views: Sequence[View] = PLAIN,
+        engine: Engine | None = None,
     ) -> None:
         self._bundle = bundle
         self._normalize = normalization_of(bundle.info, bundle.mean_image)
         self._window = window
         self._overlap = overlap
-        self._threshold = threshold
+        self._rules = rules
         self._batch_size = batch_size
         self._with_truth = with_truth
-        self._with_probability = with_probability
+        self._bits = probability_bits
+        self._views = views
+        self._engine = engine
         pixel = tf.uint8 if bundle.info.depth == 8 else tf.uint16
         signature = tf.TensorSpec([batch_size, window, window, bundle.info.bands], pixel)
         self._network = tf.function(self._probabilities, input_signature=[signature])
+        self._normalized = tf.function(self._normalize, input_signature=[signature])
 
     def __call__(self, image: tf.Tensor, size: np.ndarray, truth: tf.Tensor) -> list[TileResult | None]:
         """Predict the tiles of one batch, each by itself; arguments and result as in `Step`."""
@@ -61,8 +70,12 @@ class WindowStep:
         ]
 
     def _probabilities(self, pixels: tf.Tensor) -> tf.Tensor:
+        return averaged(self._one_view, self._normalize(pixels), self._views)
+
+    def _one_view(self, normalized: tf.Tensor) -> tf.Tensor:
+        """float32 [B, window, window, C]."""
         info = self._bundle.info
-        scores = self._bundle.model(self._normalize(pixels), training=False)
+        scores = self._bundle.model(normalized, training=False)
         return probabilities(tf.cast(scores, tf.float32), info.head, info.output)
 
     def _tile(self, image: np.ndarray, truth: np.ndarray) -> TileResult:
@@ -74,22 +87,34 @@ class WindowStep:
             pixels = np.zeros((self._batch_size, self._window, self._window, image.shape[2]), image.dtype)
             for slot, position in enumerate(chunk):
                 pixels[slot] = windows.cut(image, position)
-            votes = self._network(pixels).numpy()
+            votes = self._votes(pixels)
             for slot, position in enumerate(chunk):
                 blend.add(position, votes[slot])
         return self._decided(blend.result(), truth)
+
+    def _votes(self, pixels: np.ndarray) -> np.ndarray:
+        """Probabilities, float32 [B, window, window, C], of windows."""
+        if self._engine is None:
+            votes: np.ndarray = self._network(pixels).numpy()
+            return votes
+        info, normalized = self._bundle.info, self._normalized(pixels).numpy()
+        started = [
+            (self._engine.start(np.ascontiguousarray(seen_from(normalized, view))), view) for view in self._views
+        ]
+        seen = [brought_back(probabilities(scores(), info.head, info.output), view) for scores, view in started]
+        return np.asarray(mean(seen))
 
     def _chunks(self, positions: Sequence[tuple[int, int]]) -> Iterator[Sequence[tuple[int, int]]]:
         for start in range(0, len(positions), self._batch_size):
             yield positions[start : start + self._batch_size]
 
     def _decided(self, blended: np.ndarray, truth: np.ndarray) -> TileResult:
-        classes = len(self._bundle.info.labels.scored)
-        mask = decide(blended, self._bundle.info.head, "probabilities", self._threshold).numpy()
-        probability = np.rint(blended.max(axis=-1) * 255).astype(np.uint8) if self._with_probability else None
-        return TileResult(
-            mask,
-            probability,
-            confusion(truth, mask, classes) if self._with_truth else None,
-            np.bincount(mask.ravel(), minlength=classes)[:classes].astype(np.int64),
-        )
+        rules = self._rules
+        mask = decide(blended, self._bundle.info.head, "probabilities", rules.threshold, rules.thresholds).numpy()
+        probability = self._probability(blended, mask) if self._bits else None
+        return TileResult(mask, probability, truth if self._with_truth else None)
+
+    def _probability(self, blended: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        chosen = np.zeros_like(mask) if self._bundle.info.head == "binary" else mask
+        shown = np.take_along_axis(blended, chosen[..., np.newaxis].astype(np.intp), axis=-1)[..., 0]
+        return np.rint(shown * (2.0**self._bits - 1)).astype(np.uint16 if self._bits == 16 else np.uint8)

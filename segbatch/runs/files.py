@@ -13,12 +13,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+TEMPORARY_SUFFIX = ".tmp"
+
 
 def temporary_name(path: Path) -> Path:
     """Name beside `path` for a file in the making; unique, so that two attempts never share one."""
     # Bytes count towards the limit of names, not characters.
     short = os.fsencode(path.name)[:100].decode("utf-8", "ignore")
-    return path.with_name(f".{short}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    return path.with_name(f".{short}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+
+
+def maker_of(name: str) -> int | None:
+    """Return the process that a name of `temporary_name` tells of; None for any other name."""
+    start, _, process = name.removesuffix(TEMPORARY_SUFFIX).rpartition(".")
+    number, dash, token = process.partition("-")
+    ours = name.endswith(TEMPORARY_SUFFIX) and start.startswith(".") and dash and len(token) == 8
+    return int(number) if ours and number.isdigit() else None
 
 
 @contextmanager

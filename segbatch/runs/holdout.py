@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 from segbatch.errors import InputError
+from segbatch.runs import packs
+from segbatch.runs.champions import standing
 from segbatch.runs.files import write_json
 from segbatch.runs.journal import NO_TRUTH, read_rejections
+from segbatch.runs.masks import mask_path
 from segbatch.runs.model_folder import ModelFolder
-from segbatch.runs.outputs import checked_tiles, mask_path
+from segbatch.runs.outputs import checked_tiles
 from segbatch.runs.run import Run
 from segbatch.runs.sweep import Sweep
 from segbatch.runs.tiles import Tile, read_tiles
@@ -73,6 +76,8 @@ def _sources(run: Run, tile: Tile) -> list[Path]:
 
 def _digest(path: Path) -> bytes:
     try:
+        if packs.file_of(path) != path:
+            return hashlib.sha256(packs.read_bytes(path)).digest()
         with path.open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").digest()
     except FileNotFoundError:
@@ -98,7 +103,7 @@ def read_scores(run: Run) -> HoldoutScores:
     tiles, rejected, missing = [], [], []
     for index, tile, row in checked_tiles(run):
         if row is not None and row.counts != NO_TRUTH:
-            _refuse_newer(run, tile)
+            _refuse_newer(run, index, tile)
             tiles.append((tile.name, row.counts))
         elif row is None and rejections.at(index):
             rejected.append(tile.name)
@@ -121,11 +126,11 @@ def read_scores(run: Run) -> HoldoutScores:
     )
 
 
-def _refuse_newer(run: Run, tile: Tile) -> None:
+def _refuse_newer(run: Run, index: int, tile: Tile) -> None:
     """Refuse counts of a truth or an image that was replaced later."""
-    counted = mask_path(run, tile).stat().st_mtime_ns
+    counted = packs.file_of(mask_path(run, index, tile)).stat().st_mtime_ns
     for path in _sources(run, tile):
-        if path.stat().st_mtime_ns > counted:
+        if packs.file_of(path).stat().st_mtime_ns > counted:
             raise InputError(
                 f"{path} was changed after {run.label} had predicted and counted it. Predict the holdout again: "
                 f"segbatch submit {run.record.job_file}"
@@ -146,6 +151,27 @@ def scored_on(model: ModelFolder, version: str, holdout: str) -> HoldoutScores |
     except (OSError, ValueError):
         return None
     return kept if kept.holdout == holdout else None
+
+
+def champion_scores(model: ModelFolder, holdout: str) -> tuple[str, HoldoutScores | None]:
+    """Return the champion's version (empty: there is none) and its figures on a holdout (None: not scored on it)."""
+    champion = standing(model).champion
+    return champion, scored_on(model, champion, holdout) if champion else None
+
+
+def unscored_champion(model: ModelFolder, run: Run) -> str:
+    """Name the champion, as `name@version`, if it must predict a run's holdout before the gate can compare.
+
+    Args:
+        model: the model.
+        run: a predict run of a challenger on the holdout; it need not be finished.
+
+    Returns:
+        Empty where there is no champion, where its figures are known, and where `run` is its own.
+    """
+    champion, known = champion_scores(model, holdout_digest(run))
+    name = f"{model.name}@{champion}"
+    return name if champion and known is None and run.record.model != name else ""
 
 
 def _path(model: ModelFolder, version: str, holdout: str) -> Path:

@@ -13,7 +13,8 @@ from pathlib import Path
 from segbatch.runs.files import append_bytes, csv_line
 from segbatch.runs.layout import TaskPaths
 
-FIELDS = 7
+FIELDS = (7, 8)
+"""Fields of a row, without and with a place."""
 NO_TRUTH = "-"
 """In place of counts: the tile has no ground truth, as against one whose pixels are all ignored."""
 
@@ -36,10 +37,13 @@ class JournalRow:
     """Pixels by true and predicted class, packed."""
     predicted: str = ""
     """Pixels by predicted class, packed."""
+    place: str = ""
+    """With `layout: tar`, where the attempt put the mask: task/attempt/offset."""
 
 
 def _encode(row: JournalRow) -> bytes:
-    body = ",".join(str(value) for value in astuple(row))
+    values = astuple(row)
+    body = ",".join(str(value) for value in (values if row.place else values[:-1]))
     return f"{body},{zlib.crc32(body.encode()):08x}\n".encode()
 
 
@@ -48,10 +52,10 @@ def _decode(line: bytes) -> JournalRow | None:
     if not comma or not check or check != b"%08x" % zlib.crc32(body):
         return None
     fields = body.decode().split(",")
-    if len(fields) != FIELDS:
+    if len(fields) not in FIELDS:
         return None
     index, height, width, size, crc32 = map(int, fields[:5])
-    return JournalRow(index, height, width, size, crc32, fields[5], fields[6])
+    return JournalRow(index, height, width, size, crc32, *fields[5:])
 
 
 def claim_attempt(task: TaskPaths) -> int:

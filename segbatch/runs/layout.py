@@ -44,6 +44,10 @@ class TaskPaths:
         """Tiles that one attempt could not read, with reasons."""
         return self.folder / f"rejected-{attempt}.csv"
 
+    def masks(self, attempt: int) -> Path:
+        """Masks that one attempt made, with `layout: tar`, until the finishing task brings them together."""
+        return self.folder / f"masks-{attempt}.tar"
+
     def journals(self) -> list[tuple[int, Path]]:
         """Journals of all attempts, oldest first."""
         found = []
@@ -74,6 +78,11 @@ class RunPaths:
     def tiles(self) -> Path:
         """The tile list."""
         return self.folder / "tiles.csv"
+
+    @property
+    def engine(self) -> Path:
+        """Which engine computes the masks of a predict run; there from its first task on."""
+        return self.folder / "engine.json"
 
     @property
     def split(self) -> Path:
@@ -110,7 +119,7 @@ class RunPaths:
 
     @property
     def masks(self) -> Path:
-        """Folder of the predicted masks; mirrors the images' folders."""
+        """Folder of the predicted masks."""
         return self.folder / "masks"
 
     @property
@@ -141,6 +150,11 @@ class RunPaths:
     def report(self) -> Path:
         """Folder of the report."""
         return self.folder / "report"
+
+    @property
+    def mask_table(self) -> Path:
+        """Where each tile's mask lies, with `layout: sharded` and `tar`."""
+        return self.report / "masks.csv"
 
     def task(self, name: int | str) -> TaskPaths:
         """Files of task number `name`, or of the finishing task."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segbatch.errors import InputError
+from segbatch.runs import packs
 from segbatch.runs.sorting import Row, Sorter, beside, mapped, ordered
 from segbatch.runs.sources import Images, images_of, listed_images, no_pictures, plain, unreadable
 from segbatch.runs.table import pairs_of, split_columns
@@ -51,14 +52,17 @@ class Listing:
 def find_files(root: Path, suffixes: frozenset[str] = IMAGE_SUFFIXES) -> Iterator[str]:
     """Yield the relative POSIX paths of picture files below `root`, hidden ones left out, unsorted.
 
-    A folder reached twice through symbolic links is read once.
+    A folder reached twice through symbolic links is read once. In a pack, the names are those of its members.
+
+    Raises:
+        InputError: a pack is damaged or unfinished.
     """
     return find_below([("", str(root))], suffixes=suffixes)
 
 
 def mask_name(image: str) -> str:
-    """Where a tile's mask goes: its image's path with the extension `.png`."""
-    return os.path.splitext(image)[0] + ".png"
+    """What a tile's mask is called: its image's path, any archive left out, with the extension `.png`."""
+    return _stem(image) + ".png"
 
 
 def list_tiles(data: Data, *, need_masks: bool, tick: Tick = lambda files: None) -> Listing:
@@ -76,14 +80,19 @@ def list_tiles(data: Data, *, need_masks: bool, tick: Tick = lambda files: None)
     return _Listing(data, need_masks, tick).made()
 
 
+def sorted_tiles(tiles: Iterable[Tile]) -> Sequence[Tile]:
+    """Sort tiles in bounded memory."""
+    return mapped(ordered(tile.fields for tile in tiles), lambda row: Tile(*row))
+
+
 def _stem(path: str) -> str:
-    return os.path.splitext(path)[0]
+    return os.path.splitext(packs.plain_name(path))[0]
 
 
 def _key(pair: Pairing, suffix: str | None) -> Callable[[str], str | None]:
     if pair.by == "suffix":
         ending = suffix or ""
-        return lambda path: path[: -len(ending)] if path.endswith(ending) else None
+        return lambda path: packs.plain_name(path)[: -len(ending)] if path.endswith(ending) else None
     return _stem
 
 
@@ -154,7 +163,9 @@ class _Listing:
     def _images(self, images: Images) -> Iterator[str]:
         if self._data.image_list is None:
             return self._counted(images.names())
-        return self._counted(listed_images(self._root / self._data.image_list, images.root))
+        packed = _packed(images.root)
+        listed = listed_images(self._root / self._data.image_list, images.root)
+        return self._counted(packed.get(name, name) for name in listed)
 
     def _by_name(self, images: Images) -> None:
         pair, data = self._data.pair, self._data
@@ -184,7 +195,11 @@ class _Listing:
 
     def _by_table(self, images: Images) -> None:
         table = self._root / (self._data.pair.file or "")
-        rows = enumerate(pairs_of(self._data, table))
+        packed, packed_masks = _packed(images.root), _packed(self._root / (self._data.masks or "."))
+        named = pairs_of(self._data, table)
+        rows = enumerate(
+            (packed.get(image, image), packed_masks.get(mask, mask), *more) for image, mask, *more in named
+        )
         # Of two rows for one mask, the first of the table counts.
         numbered = ((mask_name(row[0]), f"{number:015}", *row) for number, row in rows)
         before: Row = ()
@@ -227,6 +242,13 @@ class _Listing:
                 f"{files[0][1]}."
             )
         return replace(listing, tiles=tiles, labelled_root=str(folder))
+
+
+def _packed(folder: Path) -> Mapping[str, str]:
+    """Where the files of a table or list lie in a pack: they are named as they were before."""
+    if not packs.is_pack(folder):
+        return {}
+    return {packs.plain_name(name): name for name in find_files(folder)}
 
 
 def _only(row: Row) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -132,5 +133,6 @@ def _sweep(model: ModelFolder, moment: datetime) -> None:
         for folder in (model.version(version), model.scores(version), model.uses(version)):
             remove_tree(folder)
     for folder in model.unfinished():
-        if moment.timestamp() - folder.stat().st_mtime > ABANDONED_S:
-            remove_tree(folder)
+        with suppress(FileNotFoundError):
+            if moment.timestamp() - folder.stat().st_mtime > ABANDONED_S:
+                remove_tree(folder)

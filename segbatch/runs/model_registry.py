@@ -6,6 +6,7 @@ import errno
 import itertools
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from segbatch.errors import InputError, SegbatchError
 from segbatch.runs.bundles import bundle_digest
 from segbatch.runs.champions import Standing, require, standing
-from segbatch.runs.files import flush_tree, temporary_name, write_json
+from segbatch.runs.files import digest, flush_tree, temporary_name, write_json
 from segbatch.runs.model_folder import RESERVED, VERSION_FILE, ModelFolder, ModelVersion, Registry
 from segbatch.spec.bundle import read_info
 from segbatch.spec.model_name import CHAMPION, ModelName, is_plain_name, parse_model_name
@@ -51,11 +52,12 @@ def register(
         model: the model it is a version of.
         bundle: a bundle folder.
         version: name of the version; `.2` and so on follows where it is taken. Defaults to today's date, UTC.
-        run: the train run that made it, as `job/run id`.
+        run: the train run that made it, as `job/run id`; by default the one that the bundle names.
         run_folder: where that run lies.
-        data_digest: SHA-256 of what it was trained on.
+        data_digest: SHA-256 of what it was trained on; by default one over the tile list and split of the run that
+            the bundle names.
         parent: the version that its training started from.
-        scores: figures of its training, by name.
+        scores: figures of its training, by name; by default those in the bundle.
         now: the time; by default that of the clock.
 
     Raises:
@@ -76,16 +78,22 @@ def register(
             version=wanted,
             created=moment.isoformat(timespec="seconds"),
             digest=bundle_digest(temporary),
-            data_digest=data_digest,
+            data_digest=data_digest or _data_digest(info.provenance.get("digests")),
             parent=parent,
-            run=run,
+            run=run or str(info.provenance.get("run", "")),
             run_folder=run_folder,
-            scores=dict(scores or {}),
+            scores=dict(scores or info.provenance.get("scores") or {}),
         )
         there = _registered(model, made)
         return there or _settle(model, temporary, made)
     finally:
         remove_tree(temporary)
+
+
+def _data_digest(digests: object) -> str:
+    if not isinstance(digests, dict) or not {"tiles", "split"} <= digests.keys():
+        return ""
+    return digest(*(f"{name} {digests[name]}\n".encode() for name in ("tiles", "split")))
 
 
 def _registered(model: ModelFolder, made: ModelVersion) -> ModelVersion | None:
@@ -112,17 +120,19 @@ def _settle(model: ModelFolder, temporary: Path, made: ModelVersion) -> ModelVer
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
             continue
-        place.chmod(0o555)
+        # A prune at the same time that keeps nothing may have deleted it already.
+        with suppress(FileNotFoundError):
+            place.chmod(0o555)
         return named
     raise AssertionError("numbers do not end")
 
 
 def remove_tree(folder: Path) -> None:
-    """Delete a folder that may be read-only; without effect where there is none."""
-    if not folder.is_dir() or folder.is_symlink():
-        return
-    folder.chmod(0o755)
-    shutil.rmtree(folder)
+    """Delete a folder that may be read-only, perhaps together with another that does so; there may be none."""
+    while folder.is_dir() and not folder.is_symlink():
+        with suppress(FileNotFoundError):
+            folder.chmod(0o755)
+            shutil.rmtree(folder)
 
 
 def versions(model: ModelFolder, now: Standing | None = None) -> list[ModelVersion]:

@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 from pathlib import Path
 
+from segbatch.runs import packs
 from segbatch.runs.journal import JournalRow, read_task
-from segbatch.runs.listing import mask_name
 from segbatch.runs.marks import read_mark, read_vouched, withdraw
+from segbatch.runs.masks import read_mask
 from segbatch.runs.run import Run
 from segbatch.runs.sweep import Sweep
 from segbatch.runs.tiles import Tile, read_tiles
@@ -23,35 +24,38 @@ PORTION = 32
 """Tiles that a reader takes at once: handing each over by itself would cost more than reading it."""
 
 
-def mask_path(run: Run, tile: Tile) -> Path:
-    """Where the mask of a tile lies: written by the run, or, when it evaluates, found there."""
-    if run.record.kind == "evaluate":
-        return Path(run.record.predictions_root, tile.prediction)
-    return run.paths.masks / mask_name(tile.image)
-
-
-def fingerprint(run: Run, tile: Tile) -> tuple[int, int]:
+def fingerprint(run: Run, index: int, tile: Tile, row: JournalRow | None = None) -> tuple[int, int]:
     """Return size and CRC-32 of a tile's mask; when masks are evaluated, the CRC goes on over the truth.
+
+    Args:
+        run: the run.
+        index: position of the tile in the run's list.
+        tile: the tile.
+        row: what is journalled of it, as `read_mask` takes it.
 
     Raises:
         OSError: a file cannot be read.
     """
-    data = mask_path(run, tile).read_bytes()
+    data = read_mask(run, index, tile, row)
     crc = zlib.crc32(data)
     if run.record.kind == "evaluate":
-        crc = zlib.crc32(Path(run.record.masks_root, tile.mask).read_bytes(), crc)
+        crc = zlib.crc32(packs.read_bytes(Path(run.record.masks_root, tile.mask)), crc)
     return len(data), crc
 
 
-def proven(run: Run, tile: Tile, rows: Sequence[JournalRow]) -> JournalRow | None:
+def proven(run: Run, index: int, tile: Tile, rows: Sequence[JournalRow]) -> JournalRow | None:
     """Return the first of the journals' rows that speaks of the files as they are on disk; None if none does."""
-    if not rows:
-        return None
-    try:
-        found = fingerprint(run, tile)
-    except OSError:
-        return None
-    return next((row for row in rows if (row.size, row.crc32) == found), None)
+    # Rows without a place all speak of the same file.
+    found: dict[str, tuple[int, int] | None] = {}
+    for row in rows:
+        if row.place not in found:
+            try:
+                found[row.place] = fingerprint(run, index, tile, row)
+            except OSError:
+                found[row.place] = None
+        if found[row.place] == (row.size, row.crc32):
+            return row
+    return None
 
 
 def proofs(run: Run, tiles: range | None = None) -> Sweep[JournalRow]:
@@ -82,13 +86,13 @@ def checked_tiles(
         same = len({(row.size, row.crc32) for row in found}) == 1
         return vouched is not None and bool(vouched.at(index)) and same
 
-    def check(told: Sequence[tuple[Tile, Sequence[JournalRow], bool]]) -> list[JournalRow | None]:
-        return [found[0] if known else proven(run, tile, found) for tile, found, known in told]
+    def check(told: Sequence[tuple[int, Tile, Sequence[JournalRow], bool]]) -> list[JournalRow | None]:
+        return [found[0] if known else proven(run, index, tile, found) for index, tile, found, known in told]
 
     with ThreadPoolExecutor(READERS) as pool:
         while chunk := list(islice(tiles, CHUNK)):
             looked_up = [(index, tile, rows.at(index)) for index, tile in chunk]
-            told = [(tile, found, trusted(index, found)) for index, tile, found in looked_up]
+            told = [(index, tile, found, trusted(index, found)) for index, tile, found in looked_up]
             checked = pool.map(check, (told[start : start + PORTION] for start in range(0, len(told), PORTION)))
             for (index, tile), row in zip(chunk, chain.from_iterable(checked), strict=True):
                 yield index, tile, row

@@ -12,10 +12,12 @@ from typing import Any
 
 from segbatch.errors import InputError, NothingToDo
 from segbatch.runs.champions import standing
-from segbatch.runs.listing import Listing, Tick, list_tiles
+from segbatch.runs.listing import Listing, Tick, list_tiles, sorted_tiles
+from segbatch.runs.measured import Measured, of_bundle
 from segbatch.runs.model_folder import Registry, registry_root
 from segbatch.runs.model_registry import Found, resolve
 from segbatch.runs.news import last_trained, new_tiles
+from segbatch.runs.pilot import tiles_of_a_task, with_time
 from segbatch.runs.run import open_run
 from segbatch.runs.sorting import Row, Sorter, beside, mapped, ordered
 from segbatch.runs.splits import Place, assigned, hash_key
@@ -25,6 +27,7 @@ from segbatch.spec.data import PARTS, Data, Part
 from segbatch.spec.gate_job import GateJob
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob
 from segbatch.spec.labels import Labels
+from segbatch.spec.mask_rules import rules_of
 from segbatch.spec.model_name import CHAMPION, is_model_name, parse_model_name
 
 EVALUATE_BATCH = 256
@@ -61,6 +64,8 @@ class Plan:
     """The registered version that `start` is, where the job names one."""
     news: Sequence[str] | None = None
     """Names of the tiles that are new since the last training; None where nobody asked."""
+    measured: tuple[Measured, ...] = ()
+    """What was measured of the bundle."""
 
     @property
     def tasks(self) -> int:
@@ -89,6 +94,7 @@ def make_plan(
     site: dict[str, Any] | None = None,
     registry: Path | None = None,
     earlier: Sequence[Path] | None = None,
+    measured: Sequence[Measured] = (),
     tick: Tick = lambda files: None,
 ) -> Plan:
     """Work out what submitting `job` would do.
@@ -103,6 +109,7 @@ def make_plan(
         registry: folder of the registered models; by default what the job or the site says, or `registry` beside the
             runs.
         earlier: folders of earlier runs of this job, newest first; by default those in the folder of its name.
+        measured: what was measured of any bundles here.
         tick: told now and then how many files were found.
 
     Raises:
@@ -119,13 +126,17 @@ def make_plan(
     tiles, split = _chosen(job, listing)
     start, started_from = _start_of(job, root)
     before = sorted_runs(runs_root / job.name) if earlier is None else earlier
+    known = of_bundle(measured, bundle) if bundle is not None else ()
+    news = _news(job, split, before)
+    shard_size = _shard_size(job, len(tiles), known)
+    job = with_time(job, known, len(tiles)) if isinstance(job, PredictJob) else job
     return Plan(
         job=job,
         job_file=job_file,
         labels=labels,
         tiles=tiles,
         split=split,
-        shard_size=_shard_size(job, len(tiles)),
+        shard_size=shard_size,
         images_root=listing.images_root if _names_images(job.data) else "",
         masks_root=listing.masks_root if job.data.masks is not None else "",
         predictions_root=listing.predictions_root,
@@ -137,7 +148,8 @@ def make_plan(
         registered=registered,
         start=start,
         started_from=started_from,
-        news=_news(job, split, before),
+        news=news,
+        measured=known,
     )
 
 
@@ -226,6 +238,7 @@ def _model_of(job: TrainJob | PredictJob | EvaluateJob, registered: Found | None
         info = read_info(path)
         if job.predict.fit == "window":
             info.refuse_windows(path)
+        rules_of(job.predict, info, path)
         return path.resolve(), info.labels
     if job.labels is None:
         raise InputError(
@@ -253,17 +266,13 @@ def _chosen(job: Job, listing: Listing) -> tuple[Sequence[Tile], Sequence[Place]
     tiles = listing.tiles
     if job.data.part is not None and job.data.split is not None:
         parts = assigned(listing, job.data.split)
-        tiles = _sorted(tile for tile, _, part in parts if part == job.data.part)
+        tiles = sorted_tiles(tile for tile, _, part in parts if part == job.data.part)
         if not tiles:
             raise InputError(f"data.part: no tile falls into the part `{job.data.part}`.")
     if job.data.limit is not None:
         by_hash = ordered((hash_key(tile.name, 0), *tile.fields) for tile in tiles)
-        tiles = _sorted(Tile(*row[1:]) for row in islice(by_hash, job.data.limit))
+        tiles = sorted_tiles(Tile(*row[1:]) for row in islice(by_hash, job.data.limit))
     return tiles, None
-
-
-def _sorted(tiles: Iterable[Tile]) -> Sequence[Tile]:
-    return mapped(ordered(tile.fields for tile in tiles), lambda row: Tile(*row))
 
 
 def _in_parts(job: TrainJob, listing: Listing) -> tuple[Sequence[Tile], Sequence[Place]]:
@@ -289,17 +298,21 @@ def _in_parts(job: TrainJob, listing: Listing) -> tuple[Sequence[Tile], Sequence
 
 def _limited(placed: Iterable[Row], limit: int) -> Iterator[Row]:
     """Keep the first tiles of each part, in the order of their hash."""
-    keyed = ordered((row[-1], hash_key(row[0] or row[1], 0), row[0] or row[1], *row) for row in placed)
+    named = ((Tile(*row[:2]).name, row) for row in placed)
+    keyed = ordered((row[-1], hash_key(name, 0), name, *row) for name, row in named)
     for _, of_part in groupby(keyed, lambda row: row[0]):
         yield from (row[3:] for row in islice(of_part, limit))
 
 
-def _shard_size(job: TrainJob | PredictJob | EvaluateJob, tiles: int) -> int:
+def _shard_size(job: TrainJob | PredictJob | EvaluateJob, tiles: int, measured: Sequence[Measured]) -> int:
     """Tiles of a task: whole batches, so that a batch holds the same tiles however the work is cut up."""
     if isinstance(job, TrainJob):
         return tiles
     if isinstance(job, EvaluateJob):
         return max(tiles, 1)
-    wanted = job.predict.shard_size or math.ceil(tiles / job.predict.tasks)
+    if job.predict.tasks == "auto":
+        wanted = tiles_of_a_task(job, measured)
+    else:
+        wanted = job.predict.shard_size or math.ceil(tiles / job.predict.tasks)
     batch = job.predict.batch_size
     return math.ceil(wanted / batch) * batch

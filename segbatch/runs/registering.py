@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
 from datetime import datetime
-from typing import Any
 
 from segbatch.errors import InputError
-from segbatch.runs.files import digest
 from segbatch.runs.model_folder import ModelFolder, ModelVersion
 from segbatch.runs.model_registry import register
 from segbatch.runs.run import Run
@@ -29,7 +25,7 @@ def register_run(
         model: the model it is a version of.
         run: the train run.
         version: name of the version; defaults to today's date, UTC.
-        data_digest: SHA-256 of what it was trained on; defaults to one over the run's tile list and split.
+        data_digest: SHA-256 of what it was trained on; defaults to one over its tile list and split.
         parent: the version that its training started from.
         now: the time; by default that of the clock.
 
@@ -46,18 +42,7 @@ def register_run(
         version=version,
         run=run.label,
         run_folder=str(run.paths.folder),
-        data_digest=data_digest or _data_digest(run),
+        data_digest=data_digest,
         parent=parent,
-        scores=_scores(run),
         now=now,
     )
-
-
-def _data_digest(run: Run) -> str:
-    return digest(*(f"{name} {run.record.digests[name]}\n".encode() for name in ("tiles", "split")))
-
-
-def _scores(run: Run) -> dict[str, Any]:
-    with suppress(OSError, ValueError, KeyError):
-        return dict(json.loads((run.paths.training / "summary.json").read_bytes())["scores"])
-    return {}

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from segbatch.errors import InputError
 from segbatch.runs.cuts import Cut, current, read_cuts
 from segbatch.runs.layout import RunPaths, run_folders
+from segbatch.runs.measured import Measured
 from segbatch.runs.tiles import Shard
 from segbatch.spec.job import KINDS, Job
 from segbatch.spec.labels import Labels
@@ -59,6 +60,8 @@ class RunRecord(Section):
     image (of which the name, where only a registry knows more)."""
     versions: dict[str, str]
     site: dict[str, Any] = {}
+    measured: tuple[Measured, ...] = ()
+    """What `segbatch bench --save` had measured of this bundle by then."""
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,10 @@ _ROW, _FIELD = 56, 57
 class Sorter:
     """Takes rows in any order and gives them back in ascending order.
 
-    Args:
-        piece: weight of the rows to hold at once. Up to that, nothing is written.
+    Up to a weight of `PIECE`, nothing is written.
     """
 
-    def __init__(self, piece: int = PIECE) -> None:
-        self._limit = piece
+    def __init__(self) -> None:
         self._held: list[Row] = []
         self._weight = 0
         self._pieces: list[_Piece] = []
@@ -43,7 +41,7 @@ class Sorter:
         """
         self._held.append(row)
         self._weight += _weight(row)
-        if self._weight >= self._limit:
+        if self._weight >= PIECE:
             self._spill()
 
     def rows(self) -> Sequence[Row]:
@@ -65,9 +63,9 @@ class Sorter:
         self._held, self._weight = [], 0
 
 
-def ordered(rows: Iterable[Row], piece: int = PIECE) -> Sequence[Row]:
+def ordered(rows: Iterable[Row]) -> Sequence[Row]:
     """Sort rows in bounded memory, as `Sorter` does."""
-    sorter = Sorter(piece)
+    sorter = Sorter()
     for row in rows:
         sorter.add(row)
     return sorter.rows()

@@ -21,8 +21,6 @@ SHOWN = 8
 """Values that a message names."""
 Row = Mapping[str, str]
 _PART: Mapping[str, Part] = {part: part for part in PARTS}
-Assignment = Mapping[str, tuple[str, Part]]
-"""Tile name -> (group, part); tiles that belong to no part are absent."""
 Place = tuple[str, str, str]
 """A tile's name, its group and its part."""
 
@@ -68,22 +66,13 @@ def _hash(group: str, seed: int) -> int:
     return int.from_bytes(hashlib.sha256(payload).digest()[:8], "big") >> 11
 
 
-def assign(listing: Listing, split: Split) -> Assignment:
-    """Give every tile its part.
-
-    Raises:
-        InputError: a column or folder holds an unknown value, or a group would lie in two parts.
-    """
-    return {tile.name: (group, part) for tile, group, part in assigned(listing, split)}
-
-
 def assigned(listing: Listing, split: Split) -> Iterator[tuple[Tile, str, Part]]:
     """Yield each tile with its group and part, in the order of the listing; those of no part are left out.
 
     Memory does not grow with the tiles.
 
     Raises:
-        InputError: as `assign` does; that of values that nobody explained at the end.
+        InputError: a group would lie in two parts, or a tile names none; at the end, if no value means a part.
     """
     if split.by == "hash":
         return _by_hash(listing, split)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segbatch.runs.files import csv_line, replacing
+from segbatch.runs.packs import plain_name
 
 HEADER = ("image", "mask", "prediction")
 _QUOTED = re.compile(r'[,"\r\n]')
@@ -31,8 +32,8 @@ class Tile:
 
     @property
     def name(self) -> str:
-        """What reports call the tile: the image's path, or the mask's where no image is named."""
-        return self.image or self.mask
+        """What reports call the tile: the image's path, or the mask's where no image is named; any archive left out."""
+        return plain_name(self.image or self.mask)
 
     @property
     def fields(self) -> tuple[str, str, str, str]:

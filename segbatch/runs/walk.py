@@ -7,7 +7,9 @@ import heapq
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, reduce
+
+from segbatch.runs import packs
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif"}) | TIFF_SUFFIXES
@@ -157,7 +159,9 @@ class _Walk:
                         below = self._pattern.enter(states, name)
                         if below:
                             heapq.heappush(self._ahead, (f"{prefix}{name}/", entry.path, sorted(below)))
-                    elif os.path.splitext(name)[1].lower() in self._suffixes and (accepts is None or accepts(name)):
+                    elif os.path.splitext(name)[1].lower() not in self._suffixes:
+                        yield from self._packed(prefix, os.path.dirname(entry.path), name, states)
+                    elif accepts is None or accepts(name):
                         yield prefix + name
                 else:
                     stack.pop()
@@ -165,6 +169,14 @@ class _Walk:
             for _, _, entries in stack:
                 if hasattr(entries, "close"):
                     entries.close()
+
+    def _packed(self, prefix: str, folder: str, entry: str, states: States) -> Iterator[str]:
+        """Yield the members of a pack, at the file that says that the folder is one; the pattern is of plain names."""
+        for name in packs.names_at(folder, entry):
+            *folders, base = packs.plain_name(name).split("/")
+            accepts = self._pattern.accepts(reduce(self._pattern.enter, folders, states))
+            if os.path.splitext(base)[1].lower() in self._suffixes and (accepts is None or accepts(base)):
+                yield prefix + name
 
     def _entries(self, folder: str, depth: int) -> Iterator[os.DirEntry[str]]:
         if depth < _OPEN:

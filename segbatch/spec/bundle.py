@@ -22,6 +22,23 @@ MEAN_IMAGE_FILE = "mean_image.npy"
 SCHEMA_VERSION: Literal[1] = 1
 
 
+class BestThreshold(Section):
+    """The threshold of highest IoU on the validation part, for a binary head, at the network's resolution."""
+
+    threshold: float
+    """Probability from which a pixel is the second class."""
+    iou: float | None
+    """IoU of the second class with it; None where neither truth nor prediction has the class."""
+    iou_at_half: float | None
+    """IoU of the second class with 0.5."""
+    tp: int
+    """Pixels of the second class that are found with it."""
+    fp: int
+    """Pixels of the first class that are taken for the second."""
+    fn: int
+    """Pixels of the second class that are missed."""
+
+
 class BundleInfo(Section):
     """All that predicting needs beside the weights."""
 
@@ -53,6 +70,8 @@ class BundleInfo(Section):
     """`standardize`: standard deviation of each band; `standardize_image`: one from the mean image, for all bands."""
     threshold: float = 0.5
     """Binary head: probability from which a pixel is the second class."""
+    best_iou: BestThreshold | None = None
+    """Binary head, trained with `threshold: best_iou`: how its threshold was chosen."""
     provenance: dict[str, Any] = {}
     """Where the model comes from: run, digests, versions, epoch, scores, pixels of the training part, class weights."""
 

@@ -10,7 +10,8 @@ from segbatch.spec.course_conflicts import course_conflicts
 from segbatch.spec.data import Data, fixed_folder
 from segbatch.spec.gate_job import GateJob
 from segbatch.spec.job import EvaluateJob, Job, PredictJob, TrainJob
-from segbatch.spec.loss_conflicts import counted, loss_conflicts
+from segbatch.spec.loss_conflicts import loss_conflicts
+from segbatch.spec.mask_rules import class_conflicts, counted_names
 from segbatch.spec.notify import notices_conflicts
 from segbatch.spec.passthrough import option_conflicts
 from segbatch.spec.registered import unknown_names
@@ -147,8 +148,8 @@ def _training(job: TrainJob) -> Iterator[Conflict]:
 
 
 def _model_and_labels(job: PredictJob) -> Iterator[Conflict]:
+    where: KeyPath = ("model", "bundle")
     if not job.model.bundle.lower().endswith(KERAS_FILES):
-        where: KeyPath = ("model", "bundle")
         if job.labels is not None:
             yield Conflict(("labels",), "`labels` are for Keras files; a bundle has its own", (where,))
         for key in job.model.given("normalize", "output"):
@@ -159,10 +160,13 @@ def _model_and_labels(job: PredictJob) -> Iterator[Conflict]:
         message = (
             "a Keras file does not say what its channels mean: it needs `labels`, a built-in name or a labels file"
         )
-        yield Conflict(("model", "bundle"), message, (("labels",),))
-    elif job.predict.threshold is not None and len(job.labels.scored) != 2:
-        message = f"`threshold` is for two classes; these labels have {len(job.labels.scored)} that are not ignored"
-        yield Conflict(("predict", "threshold"), message, counted(job.labels))
+        yield Conflict(where, message, (("labels",),))
+    else:
+        for conflict in class_conflicts(job.predict, job.labels):
+            yield Conflict(("predict", *conflict.at), conflict.message, counted_names(job.labels))
+        if job.predict.threshold == "best_iou":
+            message = "a Keras file has no threshold that training chose; give a number"
+            yield Conflict(("predict", "threshold"), message, (where,))
 
 
 def _windows(job: PredictJob) -> Iterator[Conflict]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from segbatch.spec.augmentation import Augment
-from segbatch.spec.inference import Limit, wrong_model_name
+from segbatch.spec.inference import Limit, Threshold, wrong_model_name
 from segbatch.spec.metrics import Metric
 from segbatch.spec.optimizer import Count, Epoch, Positive, Schedule, Share, in_order
 from segbatch.spec.section import Conflict, Expected, FileName, Section
@@ -44,6 +44,10 @@ class Train(Section):
     best: Metric = "iou"
     """Validation figure that picks the best epoch: loss, accuracy, iou, dice, or one class's, such as iou:building. The
     bundle holds that epoch's weights."""
+    threshold: Threshold = 0.5
+    """For two classes with one channel: probability from which a pixel is the second class, kept in the bundle. It
+    changes nothing in training, whose figures are those of 0.5. `best_iou`: at the end, the threshold (in steps of
+    1/1024) of highest IoU of the second class on the validation part; `thresholds.csv` has them all."""
     early_stop: EarlyStop | None = None
     """End a phase when it gains no more. Defaults to never."""
     dropout: Dropout | None = None

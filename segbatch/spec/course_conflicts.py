@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from segbatch.spec.augmentation import unfit
 from segbatch.spec.job import TrainJob
+from segbatch.spec.loss_conflicts import counted
 from segbatch.spec.metrics import class_of
 from segbatch.spec.optimizer import Schedule
 from segbatch.spec.problems import did_you_mean, listed
@@ -13,8 +14,10 @@ from segbatch.spec.section import Conflict, KeyPath
 
 
 def course_conflicts(job: TrainJob) -> Iterator[Conflict]:
-    """Yield metrics of classes that do not exist, schedules that do not fit their phase, dropout without layers."""
+    """Yield metrics of classes that do not exist, thresholds without use, schedules that do not fit their phase,
+    dropout without layers."""
     yield from _metrics(job)
+    yield from _threshold(job)
     yield from _schedules(job)
     yield from _dropout(job)
     for number, phase in enumerate(job.phases):
@@ -38,6 +41,24 @@ def _metrics(job: TrainJob) -> Iterator[Conflict]:
         if name is not None and name not in names:
             message = f"these labels have no class {name!r} that counts.{did_you_mean(name, names)}"
             yield Conflict(path, f"{message} Expected one of: {listed(names, 'or')}.", (("labels",),))
+
+
+def _threshold(job: TrainJob) -> Iterator[Conflict]:
+    """A threshold that nothing is compared with, or that is to be chosen on nothing."""
+    at: KeyPath = ("train", "threshold")
+    if job.train.threshold == 0.5:
+        return
+    classes = len(job.labels.scored)
+    if classes != 2:
+        message = f"`threshold` is for two classes; these labels have {classes} that are not ignored"
+        yield Conflict(at, message, counted(job.labels))
+    elif job.loss.head(classes) != "binary":
+        message = "`threshold` is for one channel; sparse_crossentropy gives each class its own. Take another loss"
+        yield Conflict(at, message, (("loss",), *counted(job.labels)))
+    split = job.data.split
+    if job.train.threshold == "best_iou" and (split is None or not split.share("val")):
+        message = "best_iou is chosen on the validation part: it needs a `data.split` that gives tiles to `val`"
+        yield Conflict(at, message, (("data", "split"),))
 
 
 def _schedules(job: TrainJob) -> Iterator[Conflict]:

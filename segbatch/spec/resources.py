@@ -68,7 +68,8 @@ class Resources(Section):
     time: Minutes = 240
     """Time limit: "4h", "30min", "1-12:00:00" or minutes."""
     scratch: bool = False
-    """The task needs a folder on the node's own disk."""
+    """Copy a task's tiles to the node's own disk before they are read; for storage that answers slowly. The folder is
+    the site's `scratch`, or that for temporary files."""
     priority: Literal["low", "normal", "high"] = "normal"
     """The site maps this to a QOS or a partition."""
 

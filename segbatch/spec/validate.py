@@ -152,6 +152,8 @@ class Validator(Generic[S]):
             path, missing = self._path(item["loc"], item["type"])
             found.setdefault(path, []).append(item | {"missing": missing})
         for path, items in found.items():
+            if _of_another_arm(path, items, found):
+                continue
             if self._consequence(path, items[0]):
                 self._mend(path)
                 continue
@@ -226,6 +228,12 @@ class Validator(Generic[S]):
                 above[path[-1]] = declared.stand_in(annotation)
             else:
                 above.pop(path[-1], None)
+
+
+def _of_another_arm(path: KeyPath, items: list[Any], found: Iterable[KeyPath]) -> bool:
+    """Whether a list is only not the text that it might have been too: what is wrong in the list says more."""
+    deeper = any(len(other) > len(path) and other[: len(path)] == path for other in found)
+    return deeper and all(item["type"] == "string_type" and isinstance(item["input"], list) for item in items)
 
 
 def conflicts_in(section: Section, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Conflict]]:

@@ -17,7 +17,7 @@ THRESHOLD = 0.5
 
 
 def bundle_info(job: TrainJob, head: Head, provenance: dict[str, Any], basis: Basis) -> BundleInfo:
-    """Say of a trained network what predicting needs to know."""
+    """Say of a trained network what predicting needs to know; a threshold that is chosen is left at 0.5."""
     return BundleInfo(
         name=job.name,
         labels=job.labels,
@@ -31,7 +31,7 @@ def bundle_info(job: TrainJob, head: Head, provenance: dict[str, Any], basis: Ba
         normalize=job.model.normalize,
         mean=basis.mean,
         deviation=basis.deviation,
-        threshold=THRESHOLD,
+        threshold=THRESHOLD if job.train.threshold == "best_iou" else job.train.threshold,
         provenance=provenance | basis.to_provenance(),
     )
 

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from segbatch.data.pairs import Pair, pair_of
+from segbatch.data.pairs import pair_of
 from segbatch.errors import Exit, InputError, SegbatchError
 from segbatch.runs.bundles import bundle_digest
 from segbatch.runs.forcing import forced, settle
 from segbatch.runs.run import Run
 from segbatch.runs.splits import read_split
+from segbatch.runs.staging import staged
 from segbatch.runs.tiles import Tile, read_tiles
 from segbatch.spec.job import TrainJob
 from segbatch.training.news import check_news
@@ -45,29 +46,25 @@ def train_task(run: Run, task: int, peers: Peers | None, stop: Callable[[], bool
     run.paths.training.mkdir(parents=True, exist_ok=True)
     if peers is None or peers.chief:
         check_news(run, log)
-    train(
-        job,
-        [_pair(run, tile) for tile in parts["train"]],
-        [_pair(run, tile) for tile in parts["val"]],
-        ([tile.name for tile in parts["train"]], [tile.name for tile in parts["val"]]),
-        folder=run.paths.training,
-        bundle=run.paths.model,
-        progress_path=run.paths.task(task).progress,
-        stop=stop,
-        provenance=_provenance(run),
-        start=_start(run),
-        force=forced(run),
-        peers=peers,
-        log=log,
-    )
+    with staged(run, [*parts["train"], *parts["val"]], stop, log) as roots:
+        train(
+            job,
+            [pair_of(tile, *roots) for tile in parts["train"]],
+            [pair_of(tile, *roots) for tile in parts["val"]],
+            ([tile.name for tile in parts["train"]], [tile.name for tile in parts["val"]]),
+            folder=run.paths.training,
+            bundle=run.paths.model,
+            progress_path=run.paths.task(task).progress,
+            stop=stop,
+            provenance=_provenance(run),
+            start=_start(run),
+            force=forced(run),
+            peers=peers,
+            log=log,
+        )
     if peers is None or peers.chief:
         settle(run)
     return int(Exit.OK)
-
-
-def _pair(run: Run, tile: Tile) -> Pair:
-    record = run.record
-    return pair_of(tile, record.images_root, record.masks_root, record.labelled_root)
 
 
 def _start(run: Run) -> Path | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -20,7 +21,7 @@ from segbatch.models.trainable import set_trainable
 from segbatch.models.weights import ensure_weights
 from segbatch.runs.files import write_json
 from segbatch.runs.progress import INTERVAL_S, TaskProgress
-from segbatch.spec.bundle import read_info
+from segbatch.spec.bundle import BundleInfo, read_info
 from segbatch.spec.job import TrainJob
 from segbatch.training.animation import write_animation
 from segbatch.training.assembly import make_steps, plain_model
@@ -40,6 +41,7 @@ from segbatch.training.state import EpochRecord, TrainState
 from segbatch.training.steps import assign, values_of
 from segbatch.training.summary import bundle_info, duration, parameters, spell, summarize, verdict
 from segbatch.training.tensorboard import FOLDER, EventLog
+from segbatch.training.threshold import CURVE_FILE, measure_curve
 
 Log = Callable[[str], None]
 Names = tuple[Sequence[str], Sequence[str]]
@@ -260,12 +262,27 @@ class _Training:
         origin = provenance | {"epoch": summary["best_epoch"], "scores": summary["scores"]}
         model = plain_model(self._job, self._steps)
         info = bundle_info(self._job, self._steps.loss.head, origin, self._basis)
+        if self._job.train.threshold == "best_iou":
+            info = self._with_threshold(model, info)
         save_bundle(bundle, model, info, self._basis.mean_image)
         self._write_tables(curves=True)
         self._events.close()
         write_animation(self._folder / "epochs.gif", self._folder / "previews", self._state.epoch)
         write_json(self._folder / SUMMARY_FILE, summary)
         self._tell(self._loop.done, note="finished", force=True, total=self._loop.done)
+
+    def _with_threshold(self, model: keras.Model, info: BundleInfo) -> BundleInfo:
+        self._tell(self._loop.done, note="choosing the threshold", force=True, total=self._loop.done)
+        # Of several processes the others wait, and would take an interruption for the end.
+        stop = self._stop if self._place.processes == 1 else lambda: False
+        curve = measure_curve(model, info, self._basis.mean_image, self._parts["val"], stop)
+        curve.write(self._folder / CURVE_FILE)
+        best = curve.best()
+        self._log(
+            f"threshold {best.threshold:g}, of highest IoU on the validation part: "
+            f"{spell(best.iou)}, with 0.5 {spell(best.iou_at_half)}"
+        )
+        return info.model_copy(update={"threshold": best.threshold, "best_iou": best})
 
     def _restored(self, found: Checkpoint | None) -> TrainState:
         if found is None:

@@ -33,7 +33,8 @@ PLAIN = "plain"
 """Folder of the runs without a container."""
 TILES = 16
 SMALL = {
-    PREDICT: ("predict.tasks=1", "predict.batch_size=2", "resources.memory=900M", "resources.cpus=1"),
+    # Small batches, since few tiles wait behind a writer that is held: two stops find some that are left.
+    PREDICT: ("predict.tasks=1", "predict.batch_size=1", "resources.memory=900M", "resources.cpus=1"),
     TRAIN: (
         *("train.epochs=1", "train.batch_size=4", "model.filters=4", "model.depth=2", "model.input=[64, 64]"),
         *("data.split.fractions={train: 0.5, val: 0.5}", "resources.memory=900M", "resources.cpus=1"),

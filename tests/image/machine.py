@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
+import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -138,7 +138,9 @@ class Place:
 @contextmanager
 def place() -> Iterator[Place]:
     """Make the test's folder; at the end nothing is left of it, nor of what ran there."""
-    folder = Path(tempfile.mkdtemp(prefix="segbatch-image.", dir="/tmp"))
+    # Podman takes no address of an image whose folders begin or end with `_`, as random names may.
+    folder = Path("/tmp", f"segbatch-image.{secrets.token_hex(6)}")
+    folder.mkdir()
     folder.chmod(0o755)
     # A number that nobody has, another one for each test that runs at the same time.
     found = Place(folder, 100_000 + os.getpid() % 100_000)

@@ -18,10 +18,12 @@ from PIL import Image
 from segbatch.data.normalize import Normalization, normalization_of
 from segbatch.data.statistics import Tally, measure
 from segbatch.errors import InputError, Interrupted
-from segbatch.inference.step import Step
+from segbatch.evaluation.counts import tally
+from segbatch.inference.prepare import make_step
 from segbatch.models.bundle import load_bundle
 from segbatch.runs.bundles import bundle_digest
 from segbatch.spec.bundle import BundleInfo, read_info
+from segbatch.spec.inference import Predict
 from tests.support.labels import TWO_CLASSES
 from tests.support.tiny_training import SIDE, THREE, TRAIN, VAL, make_job, run
 from tests.support.worlds import make_run, write_job
@@ -164,9 +166,10 @@ def test_the_bundle_alone_normalises_as_training_did(trained, tiles, tmp_path):
     seen = normalization_of(bundle.info, bundle.mean_image)(raw).numpy()
     assert seen == pytest.approx((images[TRAIN:] - mean) / deviation, abs=1e-5)
     truth = masks_of(tiles[TRAIN:])
-    step = Step(bundle, threshold=0.5, batch_size=VAL, with_truth=True, with_probability=False)
+    step = make_step(bundle, Predict(batch_size=VAL), with_truth=True)
     results = step(tf.cast(raw, tf.uint8), np.full((VAL, 2), SIDE), tf.constant(truth, tf.uint8))
-    counts = sum(result.counts for result in results)
+    classes = len(bundle.info.labels.scored)
+    counts = sum(np.asarray(tally(result.truth, result.mask, classes)[0]) for result in results)
     assert np.trace(counts) / counts.sum() == pytest.approx(bundle.info.provenance["scores"]["accuracy"], rel=1e-9)
 
 

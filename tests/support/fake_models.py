@@ -13,7 +13,7 @@ from PIL import Image
 from segbatch.evaluation.counts import class_pixels, confusion, pack
 from segbatch.runs.creation import create_run
 from segbatch.runs.journal import JournalRow, JournalWriter, claim_attempt
-from segbatch.runs.outputs import mask_path
+from segbatch.runs.masks import mask_path
 from segbatch.runs.plan import make_plan
 from segbatch.runs.run import Run
 from segbatch.runs.tiles import read_tiles
@@ -23,11 +23,11 @@ from segbatch.spec.labels import Labels
 from tests.support.labels import TWO_CLASSES
 
 
-def fake_bundle(folder: Path, weights: str = "weights", labels: Labels = TWO_CLASSES) -> Path:
+def fake_bundle(folder: Path, weights: str = "weights", labels: Labels = TWO_CLASSES, **provenance: Any) -> Path:
     """Write a bundle whose weights are a word."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.keras").write_text(weights)
-    info = BundleInfo(name="net", labels=labels, head="binary", input=(32, 32))
+    info = BundleInfo(name="net", labels=labels, head="binary", input=(32, 32), provenance=provenance)
     (folder / "bundle.json").write_text(info.model_dump_json())
     return folder
 
@@ -59,7 +59,7 @@ def predicted_run(root: Path, model: str, masks: Mapping[str, np.ndarray], **sec
     for index, tile in enumerate(read_tiles(run.paths.tiles)):
         if tile.image not in masks:
             continue
-        path, predicted = mask_path(run, tile), masks[tile.image]
+        path, predicted = mask_path(run, index, tile), masks[tile.image]
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(predicted).save(path)
         truth = np.frombuffer(run.record.labels.raw_to_index(), np.uint8)[

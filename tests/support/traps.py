@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,27 @@ def photograph() -> Image.Image:
     return coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
 
 
+@cache
+def png_bomb(width: int = 30_000, height: int = 20_000) -> bytes:
+    """Return a whole PNG of one colour whose pixels take ten thousand times its size."""
+
+    def part(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    rows = zlib.compressobj(9)
+    row = bytes(1 + (width + 7) // 8)
+    data = b"".join([*(rows.compress(row) for _ in range(height)), rows.flush()])
+    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", header) + part(b"IDAT", data) + part(b"IEND", b"")
+
+
+def jpeg_bomb(width: int = 30_000, height: int = 20_000) -> bytes:
+    """Return a JPEG that claims to be larger than it is."""
+    content = encoded(photograph(), "JPEG")
+    at = content.index(b"\xff\xc0") + 5
+    return content[:at] + struct.pack(">HH", height, width) + content[at + 4 :]
+
+
 def traps() -> list[Trap]:
     """Return the good and the bad ones."""
     picture = photograph()
@@ -68,6 +92,13 @@ def traps() -> list[Trap]:
         Trap("16 bits.png", encoded(deep, "PNG"), "16-bit"),
         Trap("webp.jpg", encoded(picture, "WEBP"), "WebP"),
         Trap("jpeg 2000.png", encoded(picture, "JPEG2000"), "JPEG 2000"),
+        Trap("bomb.png", png_bomb(), "too large: 30,000 x 20,000 pixels"),
+        Trap("bomb.jpg", jpeg_bomb(), "too large: 30,000 x 20,000 pixels"),
+        Trap(
+            "bomb.gif",
+            encoded(picture.quantize(8), "GIF").replace(struct.pack("<HH", SIDE, SIDE), b"\xff" * 4),
+            "large",
+        ),
     ]
 
 

@@ -29,7 +29,7 @@ BELOW: dict[str, set[str]] = {
 }
 INSIDE_FUNCTIONS = {
     # Looking at pictures and painting them needs NumPy, Pillow or TensorFlow, but only when asked for.
-    "cli": {"data", "demo", "evaluation", "training"},
+    "cli": {"data", "demo", "evaluation", "inference", "training"},
 }
 LIGHT = "segbatch.demo.settings"
 """Numbers that the demo's options show as their defaults."""
@@ -121,7 +121,7 @@ def test_control_side_reaches_worker_packages_only_inside_functions(repo: Path) 
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["submit"], ["status"], ["check"], ["demo"], ["preview"], ["models"], ["models", "gate"]]
+    "command", [[], ["submit"], ["status"], ["check"], ["demo"], ["preview"], ["models"], ["models", "gate"], ["bench"]]
 )
 def test_help_loads_nothing_heavy(command: list[str]) -> None:
     code = (

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest.mock import patch
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
@@ -206,5 +206,8 @@ def delete(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-Champions.TestCase.settings = settings(max_examples=20, stateful_step_count=6, deadline=None)
+# Not shrunk: a failure names its steps anyway, and shrinking would take minutes.
+Champions.TestCase.settings = settings(
+    max_examples=20, stateful_step_count=6, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate]
+)
 TestChampions = Champions.TestCase

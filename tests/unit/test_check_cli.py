@@ -51,7 +51,7 @@ EXPECTED = """\
       bacth_size: 32
       ^
     Allowed here: {predict}.
-{job}:11:10: expected a whole number of at least 1, received 0
+{job}:11:10: expected a whole number of at least 1 or 'auto', received 0
       tasks: 0
              ^
 {job}:12:3: duplicate key 'tasks' under 'predict'; it is already in line 11
@@ -134,7 +134,7 @@ def test_overrides(run: Any) -> None:
     assert run("check", "job.yaml", "--no-data", "--set", "predict.tasks=3").code == 0
     result = run("check", "job.yaml", "--no-data", "--set", "predict.tasks=0")
     assert result.code == 2
-    assert result.err == "--set predict.tasks=0: expected a whole number of at least 1, received 0\n"
+    assert result.err == "--set predict.tasks=0: expected a whole number of at least 1 or 'auto', received 0\n"
 
 
 def test_a_missing_file(run: Any) -> None:

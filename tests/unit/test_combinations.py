@@ -33,6 +33,13 @@ SCORED = "data: {masks: m, predictions: {folder: p}"
         (TRAIN + "data: {images: x, masks: ./x}",
          ["3:19: images and masks are the same folder, where pairing by stem would take each image for its own mask; "
           "pair by suffix or csv"]),
+        (TRAIN + "data: {images: [y, 'x/**/*.jpg'], masks: ./x}",
+         ["3:35: images and masks are the same folder, where pairing by stem would take each image for its own mask; "
+          "pair by suffix or csv"]),
+        (PREDICT + "data: {images: ['a', 'b'], image_list: l.txt}",
+         ["3:8: the paths of a list start from one folder; `data.images` is a pattern or a list of sources"]),
+        (PREDICT + "data: {images: i, image_list: l.txt, pair: {by: csv, file: t.csv}}",
+         ["3:19: the table names the images already; leave `image_list` out, or pair by stem or suffix"]),
         (EVALUATE + "data: {masks: x, predictions: {folder: y/../x}}",
          ["3:32: the predictions are the ground truth itself; name the folder of the predicted masks"]),
         # split and part
@@ -135,7 +142,37 @@ SCORED = "data: {masks: m, predictions: {folder: p}"
          ["2:1: a Keras file does not say what its channels mean: it needs `labels`, a built-in name or a labels "
           "file"]),
         ("kind: predict\nmodel: m.keras\nlabels: camvid\ndata: {images: i}\npredict: {threshold: 0.3}",
-         ["5:11: `threshold` is for two classes; these labels have 11 that are not ignored"]),
+         ["5:11: `threshold` is for two classes; these labels have 11 that are not ignored. For more there are "
+          "`thresholds`"]),
+        ("kind: predict\nmodel: m.keras\nlabels: forest\ndata: {images: i}\npredict: {threshold: best_iou}",
+         ["5:11: a Keras file has no threshold that training chose; give a number"]),
+        ("kind: predict\nmodel: m.keras\nlabels: buildings\ndata: {images: i}\n"
+         "predict: {thresholds: {house: 0.3}, fill_holes: {bulding: all}, min_region: {building: 9}}",
+         ["5:24: no class 'house' that is not ignored. Expected one of: background or building.",
+          "5:50: no class 'bulding' that is not ignored. Did you mean 'building'? Expected one of: background or "
+          "building."]),
+        ("kind: predict\nmodel: m.keras\nlabels: buildings\ndata: {images: i}\n"
+         "predict: {thresholds: {background: 0.3, building: 0.3}}",
+         ["5:11: leave out at least one of the 2 classes: those not named share what is left to 1"]),
+        (PREDICT + "data: {images: i}\npredict: {threshold: 0.4, thresholds: {a: 0.7, b: 0.4}}",
+         ["4:11: `threshold` and `thresholds` both say when a class is chosen; keep one of them",
+          "4:27: expected thresholds that sum to less than 1, received 1.1; the classes not named share what is left"]),
+        (PREDICT + "data: {images: i}\npredict: {test_time_augmentation: [flips, flips]}",
+         ["4:43: flips is given twice"]),
+        (PREDICT + "data: {images: i}\npredict: {threshold: 1, probabilities: 12, min_region: true, "
+         "fill_holes: {a: some}, test_time_augmentation: [rotate]}",
+         ["4:22: expected a number above 0 and below 1, or best_iou, received 1",
+          "4:40: expected true, false, 8 or 16, received 12",
+          "4:56: expected a number of pixels, or a mapping of classes to numbers of pixels such as {building: 20}, "
+          "received true",
+          "4:78: expected a whole number of at least 1 or 'all', received 'some'",
+          "4:110: expected 'flips' or 'quarter_turns', received 'rotate'"]),
+        # the threshold of a training
+        ("kind: train\nlabels: camvid\n" + FOLDERS + "train: {threshold: best_iou}",
+         ["4:9: `threshold` is for two classes; these labels have 11 that are not ignored",
+          "4:9: best_iou is chosen on the validation part: it needs a `data.split` that gives tiles to `val`"]),
+        (TRAIN + FOLDERS + "train: {threshold: 0.4}\nloss: {name: sparse_crossentropy}",
+         ["4:9: `threshold` is for one channel; sparse_crossentropy gives each class its own. Take another loss"]),
         # resources, container, output, slurm
         (PREDICT + "data: {images: i}\nresources: {nodes: 2}",
          ["4:13: several nodes work together on train jobs only; this job is kind: predict, which `predict.tasks` cuts "
@@ -185,6 +222,10 @@ def test_runs_inside_the_data(tmp_path: Path, images: str, masks: str, key: str)
         PREDICT + "data: {images: i, part: test, split: {by: folder}}\npredict: {shard_size: 5}",
         "kind: predict\nmodel: {bundle: m.h5, output: probabilities}\nlabels: forest\ndata: {images: i}\n"
         "predict: {threshold: 0.7}",
+        PREDICT + "data: {images: i}\npredict: {threshold: best_iou, probabilities: 16, fill_holes: {a: all, b: 4}, "
+        "min_region: 8, test_time_augmentation: [quarter_turns, flips]}",
+        PREDICT + "data: {images: i}\npredict: {thresholds: {a: 0.2, b: 0.7}, probabilities: 8, fill_holes: 3}",
+        TRAIN + "data: {images: i, masks: m, split: {by: hash}}\ntrain: {threshold: best_iou}",
         EVALUATE + SCORED + ", images: i, part: val, split: {by: counts, counts: {val: 3}}}",
     ],
 )

@@ -18,7 +18,8 @@ from segbatch.runs import recut as recut_module
 from segbatch.runs.cuts import Cut, record_cut
 from segbatch.runs.files import write_bytes
 from segbatch.runs.journal import JournalRow, JournalWriter, RejectionWriter, claim_attempt
-from segbatch.runs.outputs import checked_tiles, mask_path, unfinished
+from segbatch.runs.masks import mask_path
+from segbatch.runs.outputs import checked_tiles, unfinished
 from segbatch.runs.progress import TaskProgress
 from segbatch.runs.recut import recut, share_out
 from segbatch.runs.run import Run, open_run
@@ -65,7 +66,7 @@ def do(run: Run, task: int, indexes: Iterable[int], bad: Sequence[int] = ()) -> 
 
 def _row(run: Run, index: int, tile: Tile) -> JournalRow:
     mask = f"mask {index}".encode()
-    path = mask_path(run, tile)
+    path = mask_path(run, index, tile)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(path, mask, durable=False)
     return JournalRow(index, 2, 3, len(mask), zlib.crc32(mask), predicted=f"0:{index % 7} 1:1")
@@ -135,9 +136,9 @@ def test_any_cuts_and_interruptions_end_as_one_undisturbed_run(
             # Also of tasks that were replaced: they may come back from the dead.
             some = [index for index in run.shard(task).indexes if chance.random() < share]
             do(run, task, some, bad)
-        for tile in read_tiles(run.paths.tiles):
+        for index, tile in enumerate(read_tiles(run.paths.tiles)):
             if chance.random() < 0.1:
-                mask_path(run, tile).unlink(missing_ok=True)
+                mask_path(run, index, tile).unlink(missing_ok=True)
         lost = missing(run)
         made = recut(run, number)
         run = open_run(run.paths.folder)

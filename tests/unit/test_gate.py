@@ -161,6 +161,11 @@ def test_an_unknown_class_is_named_with_the_nearest() -> None:
         decided([tile(1)], [tile(1)], metric="iou:forst")
 
 
+def test_a_tile_without_group_is_named() -> None:
+    with pytest.raises(InputError, match=r"^gate\.group\.folder: 000\.png lies in 0 folders, expected 1"):
+        decided([tile(1)], [tile(1)], group={"folder": 1})
+
+
 def tables(classes: int) -> st.SearchStrategy[np.ndarray]:
     cell = st.integers(0, 30) | st.just(0)
     return st.lists(cell, min_size=classes * (classes + 1), max_size=classes * (classes + 1)).map(

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from segbatch.errors import InputError, SegbatchError
-from segbatch.evaluation.gate_run import champion_scores, gate_run
+from segbatch.evaluation.gate_run import gate_run
 from segbatch.evaluation.gate_task import gate_task
 from segbatch.runs.champions import promote, standing
-from segbatch.runs.holdout import holdout_digest, read_scores, scored_on
+from segbatch.runs.holdout import champion_scores, holdout_digest, read_scores, scored_on, unscored_champion
 from segbatch.runs.model_folder import ModelFolder, Registry
 from segbatch.runs.model_registry import register
 from segbatch.runs.run import Run
@@ -124,10 +124,15 @@ def test_a_worse_model_changes_nothing(world: World) -> None:
 
 def test_a_champion_predicts_a_holdout_once(world: World) -> None:
     champion = world.predict("forest@champion", 0.3)
-    first = gate_run(world.predict("forest@new", 0.1), world.registry, GATE, against=champion, promoting=True)
+    challenger = world.predict("forest@new", 0.1)
+    assert unscored_champion(world.forest, challenger) == "forest@old"
+    assert unscored_champion(world.forest, champion) == ""
+    first = gate_run(challenger, world.registry, GATE, against=champion, promoting=True)
     # The new champion was scored as a challenger; the third night needs only its own challenger.
     world.version("third")
-    judged = gate_run(world.predict("forest@third", 0.05), world.registry, GATE)
+    third = world.predict("forest@third", 0.05)
+    assert unscored_champion(world.forest, third) == ""
+    judged = gate_run(third, world.registry, GATE)
     assert judged.result.champion == "forest@new"
     assert judged.result.champion_run == first.result.challenger_run
     assert judged.result.decision.champion == pytest.approx(first.result.decision.challenger)

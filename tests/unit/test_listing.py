@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from segbatch.errors import InputError
+from segbatch.runs import sorting
 from segbatch.runs.listing import find_files, list_tiles, mask_name
 from segbatch.spec.data import Data
 
-STEMS = st.sets(
-    st.text(st.characters(codec="utf-8", exclude_characters="\0/."), min_size=1, max_size=12), min_size=1, max_size=12
+STEM = st.one_of(
+    st.text(st.characters(codec="utf-8", exclude_characters="\0/."), min_size=1, max_size=12),
+    st.binary(min_size=1, max_size=12).map(os.fsdecode).filter(lambda name: not set(name) & set("\0/.")),
 )
+STEMS = st.sets(STEM, min_size=1, max_size=12)
 
 
 def touch(root: Path, *names: str) -> None:
@@ -30,16 +34,18 @@ def data(root: Path, **changes: object) -> Data:
     return Data.model_validate({"root": str(root), "images": "images", "masks": "masks"} | changes)
 
 
-@given(both=STEMS, images=STEMS, masks=STEMS)
+@given(both=STEMS, images=STEMS, masks=STEMS, piece=st.sampled_from([1, 300, sorting.PIECE]))
 def test_pairing_is_by_name_alone(
-    tmp_path_factory: pytest.TempPathFactory, both: set[str], images: set[str], masks: set[str]
+    tmp_path_factory: pytest.TempPathFactory, both: set[str], images: set[str], masks: set[str], piece: int
 ) -> None:
+    """However little of the list is held in memory."""
     root = tmp_path_factory.mktemp("pairs")
     for stem in sorted(both | images, key=lambda _: random.random()):
         touch(root, f"images/{stem}.jpg")
     for stem in sorted(both | masks, key=lambda _: random.random()):
         touch(root, f"masks/{stem}.png")
-    listing = list_tiles(data(root), need_masks=False)
+    with mock.patch.object(sorting, "PIECE", piece):
+        listing = list_tiles(data(root), need_masks=False)
     paired = {tile.image: tile.mask for tile in listing.tiles if tile.mask}
     expected = (both | images) & (both | masks)
     assert paired == {f"{stem}.jpg": f"{stem}.png" for stem in expected}
@@ -140,3 +146,39 @@ def test_predictions_that_fit_nothing_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "images/a.jpg", "masks/a.png", "out/z.png")
     with pytest.raises(InputError, match=r"Expected, for a.jpg, .* found, for example, z.png"):
         list_tiles(data(tmp_path, predictions={"folder": "out"}), need_masks=True)
+
+
+@given(
+    images=st.lists(st.sampled_from(["a", "b", "a-b", "c", "d"]), unique=True),
+    masks=st.lists(st.sampled_from(["a_m", "b_m", "a-b_m", "c_m"]), unique=True),
+    predictions=st.lists(st.sampled_from(["a", "a_m", "b_m", "a-b", "d", "z"]), unique=True),
+    piece=st.sampled_from([1, sorting.PIECE]),
+)
+def test_predictions_go_by_the_image_first_and_then_by_its_truth(
+    tmp_path_factory: pytest.TempPathFactory, images: list[str], masks: list[str], predictions: list[str], piece: int
+) -> None:
+    root = tmp_path_factory.mktemp("pairs")
+    touch(root, *(f"images/{name}.jpg" for name in images), *(f"masks/{name}.png" for name in masks))
+    touch(root, *(f"out/{name}.png" for name in predictions))
+    expected = {}
+    for name in images:
+        if f"{name}_m" in masks:
+            found = next((stem for stem in (name, f"{name}_m") if stem in predictions), None)
+            expected[f"{name}.jpg"] = f"{found}.png" if found else ""
+    pair = {"by": "suffix", "image_suffix": ".jpg", "mask_suffix": "_m.png"}
+    asked = data(root, pair=pair, predictions={"folder": "out"})
+    with mock.patch.object(sorting, "PIECE", piece):
+        if not any(expected.values()):
+            with pytest.raises(InputError):
+                list_tiles(asked, need_masks=True)
+            return
+        listing = list_tiles(asked, need_masks=True)
+    assert {tile.image: tile.prediction for tile in listing.tiles} == expected
+    assert list(listing.tiles) == sorted(listing.tiles)
+
+
+def test_a_long_listing_tells_how_far_it_is(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"images/{number}.jpg" for number in range(2500)))
+    told: list[int] = []
+    listing = list_tiles(data(tmp_path, masks=None), need_masks=False, tick=told.append)
+    assert (told, len(listing.tiles)) == ([1000, 2000], 2500)

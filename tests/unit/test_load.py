@@ -240,7 +240,7 @@ class TestKind:
         assert problems("kind: pedict\nmodel: m\npredict: {tasks: 0}\ndata: {images: i}\n") == [
             "job.yaml:1:7: expected 'train', 'predict', 'evaluate' or 'gate', received 'pedict'. "
             "Did you mean 'predict'?",
-            "job.yaml:3:18: expected a whole number of at least 1, received 0",
+            "job.yaml:3:18: expected a whole number of at least 1 or 'auto', received 0",
         ]
 
     def test_inherited_and_set(self) -> None:

@@ -50,10 +50,8 @@ def trained(root: Path, weights: str, iou: float) -> Run:
         {"kind": "train", "name": "forest-train", "data": data, "labels": TWO_CLASSES.model_dump()}
     )
     run = create_run(make_plan(job, root / "job.yaml", runs_root=root / "runs"))
-    fake_bundle(run.paths.model, weights)
-    run.paths.training.mkdir()
     scores = {"iou": iou, "dice": 2 * iou / (1 + iou)}
-    (run.paths.training / "summary.json").write_text(json.dumps({"scores": scores}))
+    fake_bundle(run.paths.model, weights, run=run.label, digests=run.record.digests, scores=scores)
     return run
 
 
@@ -87,6 +85,10 @@ def test_from_a_train_run_to_a_champion_and_back(here: Path) -> None:
     version = listed[0]["versions"][1]
     assert (version["run"], version["scores"]["iou"]) == (first.label, 0.5)
     assert version["data_digest"].startswith("sha256:")
+    # A copy of the bundle tells the same of itself.
+    call("models", "register", str(first.paths.model), "--name", "copy")
+    copy = json.loads(call("models", "list", "copy", "--json"))[0]["versions"][0]
+    assert {copy[key] == version[key] for key in ("run", "scores", "data_digest", "digest")} == {True}
 
 
 def test_prune_says_first_what_it_would_do(here: Path) -> None:

@@ -96,3 +96,13 @@ def test_no_path_holds_a_null_byte() -> None:
     assert problems('kind: predict\nmodel: "a\\0b"\ndata: {images: i}\n') == [
         "job.yaml:2:8: a path cannot hold the character U+0000"
     ]
+
+
+def test_each_source_of_a_list_is_a_path() -> None:
+    text = 'kind: predict\nmodel: m\ndata:\n  images: [~/a, "b/**/*.jpg", "${CITY}"]\n'
+    assert load(text, [], ENVIRON).job.data.images == ("/home/me/a", "b/**/*.jpg", ENVIRON["CITY"])
+    assert problems(text.replace('"b/**/*.jpg"', "3"), [], ENVIRON) == [
+        "job.yaml:4:17: expected a path, received 3; put it in quotes: '3'"
+    ]
+    text = "kind: predict\nmodel: m\ndata: {image_list: ~/l.txt}\n"
+    assert load(text, [], ENVIRON).job.data.image_list == "/home/me/l.txt"

@@ -139,6 +139,21 @@ def test_a_part_of_the_split_is_predicted(tmp_path: Path) -> None:
     assert all(parts[tile.name] == "val" for tile in plan.tiles)
 
 
+@pytest.mark.parametrize("limit", [None, 3])
+def test_the_parts_of_a_plan_hold_their_tiles(tmp_path: Path, limit: int | None) -> None:
+    world(tmp_path / "data", 40)
+    chosen = {"split": {"by": "counts", "counts": {"train": 20, "val": 10, "test": 5}}, "limit": limit}
+    asked = job("train", tmp_path / "data", data=chosen)
+    plan = make_plan(asked, tmp_path / "job.yaml", runs_root=tmp_path)
+    sizes = {"train": limit or 20, "val": limit or 10, "test": limit or 5}
+    assert plan.part_sizes() == sizes
+    assert len(plan.tiles) == sizes["train"] + sizes["val"]
+    parts = {name: part for name, _, part in plan.split or ()}
+    found = [tile for part in ("train", "val") for tile in plan.tiles_in(part)]
+    assert [parts[tile.name] for tile in found] == ["train"] * sizes["train"] + ["val"] * sizes["val"]
+    assert sorted(found) == list(plan.tiles)
+
+
 def test_a_run_of_a_later_version_is_refused(tmp_path: Path) -> None:
     world(tmp_path / "data")
     plan = make_plan(job("train", tmp_path / "data"), tmp_path / "job.yaml", runs_root=tmp_path / "runs")

@@ -119,7 +119,8 @@ def test_a_union_gives_one_line() -> None:
         (("name",), 2024, "expected a name of up to 100 letters, digits, '.', '_' and '-' that begins with a letter "
          "or digit, received 2024"),
         (("profile",), 7, "expected text, received 7; put it in quotes: '7'"),
-        (("data", "images"), 7, "expected a path, received 7; put it in quotes: '7'"),
+        (("data", "images"), 7,
+         "expected a path or pattern, or a list of one or more of them, received 7; put it in quotes: '7'"),
         (("data", "size"), [256], "expected [height, width], each a whole number from 1 to 65536, received [256]"),
         (("data", "decode"), "fats", "expected 'accurate' or 'fast', received 'fats'. Did you mean 'fast'?"),
         (("data", "bands"), 2, "expected 1, 3 or 4, received 2"),

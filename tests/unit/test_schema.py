@@ -53,6 +53,9 @@ GOOD = [
     "    - {id: 1, name: b, color: [1, 2, 3], values: [11, 20-30]}\n",
     PREDICT,
     PREDICT + "predict: {fit: window, window: 64, overlap: 0.25, shard_size: 3}\n",
+    PREDICT + "predict: {test_time_augmentation: [flips], threshold: best_iou, fill_holes: {a: all}, min_region: 9, "
+    "probabilities: 16}\n",
+    PREDICT + "predict: {thresholds: {a: 0.3}, fill_holes: 3, min_region: {a: '${N}'}, probabilities: '${D}'}\n",
     "kind: predict\nmodel: {bundle: m.h5, output: logits}\nlabels: forest\ndata: {images: i, limit: 3}\n",
     "kind: evaluate\nlabels: l.yaml\ndata: {masks: m, predictions: {folder: p, values: raw}}\n",
 ]

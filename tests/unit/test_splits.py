@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from segbatch.errors import InputError
+from segbatch.runs import sorting
 from segbatch.runs.listing import Listing
-from segbatch.runs.splits import Assignment, Place, assign, hash_fraction, read_split, write_split
+from segbatch.runs.splits import Place, assigned, hash_fraction, read_split, write_split
 from segbatch.runs.tiles import Tile
 from segbatch.spec.data import Split
+
+
+def assign(found: Listing, split: Split) -> dict[str, tuple[str, str]]:
+    """Group and part by tile."""
+    return {tile.name: (group, part) for tile, group, part in assigned(found, split)}
 
 
 def listing(names: list[str], rows: dict[str, dict[str, str]] | None = None) -> Listing:
@@ -117,7 +124,7 @@ def test_a_pattern_groups_the_tiles_of_a_scene() -> None:
         assign(listing(["other.png"]), split)
 
 
-def places(found: Assignment) -> list[Place]:
+def places(found: dict[str, tuple[str, str]]) -> list[Place]:
     return [(name, *found[name]) for name in sorted(found)]
 
 
@@ -128,3 +135,27 @@ def test_split_csv_comes_back_and_its_digest_tells_changes(tmp_path: Path) -> No
     assert write_split(tmp_path / "again.csv", places(found)) == first
     others = assign(listing(["a,\n.png", "c.png"]), Split())
     assert write_split(tmp_path / "other.csv", places(others)) != first
+
+
+@given(
+    names=NAMES,
+    how=st.sampled_from(
+        [
+            {"by": "hash", "fractions": {"train": 0.5, "val": 0.3, "test": 0.2}, "group": {"folder": 1}},
+            {"by": "counts", "counts": {"train": 4, "val": 2}, "group": {"folder": 1}},
+            {"by": "folder", "parts": {"train": ["1", "2"], "val": ["3"]}, "group": {"folder": 1}},
+        ]
+    ),
+)
+def test_a_split_does_not_depend_on_how_much_is_held_in_memory(names: list[str], how: dict[str, object]) -> None:
+    split = Split.model_validate(how)
+
+    def found() -> object:
+        try:
+            return assign(listing(names), split)
+        except InputError as error:
+            return str(error)
+
+    with mock.patch.object(sorting, "PIECE", 1):
+        little = found()
+    assert little == found()

@@ -35,7 +35,7 @@ def summarize_pipeline(status: PipelineStatus, outcome: Outcome, now: float | No
         "gate": "; ".join(words for _, words, _ in gates),
         "page": ", ".join(pages),
         "time": f"begun {moment(began)}, took {duration(spent)}" if began else "",
-        "next": status.hint or f"segbatch report {status.folder}",
+        "next": status.hint or ("" if status.idle else f"segbatch report {status.folder}"),
     }
     facts: dict[str, Any] = {
         "run": status.label,

@@ -1,0 +1,138 @@
+"""Networks run by other engines than TensorFlow: the same masks, exported once, one engine a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segbatch.errors import Exit
+from segbatch.runs.bundles import bundle_digest
+from segbatch.runs.measured import read_measured
+from segbatch.runs.run import Run
+from segbatch.spec.engines import missing_packages
+from segbatch.worker import STOP_SIGNALS, run_task
+from tests.support.worlds import make_bundle, make_run, make_tiles, mixing_model, write_job
+
+pytestmark = pytest.mark.tensorflow
+SIDE = 32
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("engines")
+    # The last batch is not full, and one holds tiles of two sizes.
+    make_tiles(folder, 10, size=[(SIDE, SIDE)] * 9 + [(40, 48)])
+    make_bundle(folder / "model", mixing_model(SIDE, classes=2))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def predicted(world: Path, root: Path, **settings: object) -> Run:
+    folders = {"root": str(world), "images": "images", "masks": "masks"}
+    settings = {"batch_size": 4} | settings
+    run = make_run(root, "predict", folders, model=str(world / "model"), predict=settings)
+    assert run_task(run.paths.folder, 0) == Exit.OK
+    return run
+
+
+def masks(run: Run) -> dict[str, np.ndarray]:
+    found = {}
+    for path in sorted(run.paths.masks.rglob("*.png")):
+        found[str(path.relative_to(run.paths.masks))] = np.asarray(Image.open(path))
+    return found
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_an_engine_gives_tensorflows_masks_and_exports_once(world: Path, tmp_path: Path, engine: str) -> None:
+    if missing := missing_packages(engine):
+        pytest.skip(f"no {', '.join(missing)}")
+    expected = masks(predicted(world, tmp_path / "tf", engine="tensorflow"))
+    run = predicted(world, tmp_path / "one", engine=engine)
+    found = masks(run)
+    assert found.keys() == expected.keys()
+    wrong = sum(int((found[name] != expected[name]).sum()) for name in expected)
+    assert wrong <= 1e-4 * sum(mask.size for mask in expected.values())
+    record = json.loads((run.paths.folder / "engine.json").read_bytes())
+    assert record["engine"] == engine
+    exports = [path for path in (world / "model" / "engines").iterdir() if engine in path.name]
+    made = [(path, path.stat().st_mtime_ns) for path in exports[0].iterdir()]
+    again = predicted(world, tmp_path / "two", engine=engine, probabilities=True)
+    assert {name: mask.tobytes() for name, mask in masks(again).items()} == {
+        name: mask.tobytes() for name, mask in found.items()
+    }
+    assert [(path, path.stat().st_mtime_ns) for path in exports[0].iterdir()] == made
+    assert not list((world / "model" / "engines").glob(".*"))
+
+
+def test_a_run_keeps_its_engine_and_takes_what_was_measured_fastest(world: Path, tmp_path: Path) -> None:
+    run = predicted(world, tmp_path, engine="auto")
+    assert json.loads((run.paths.folder / "engine.json").read_bytes())["engine"] == "tensorflow"
+    log = json.loads((run.paths.task(0).progress).read_bytes())
+    assert set(log["start"]) == {"imports", "tiles", "model", "engine", "wait for tiles", "first batch"}
+
+
+def test_a_bundle_that_cannot_be_written_is_exported_to_the_users_cache(world: Path, tmp_path: Path) -> None:
+    from segbatch.inference.engines.exported import exported
+    from segbatch.models.bundle import Bundle
+    from segbatch.spec.bundle import read_info
+
+    blocked = tmp_path / "model"
+    blocked.mkdir()
+    # A file where the folder would be: also root cannot make one there.
+    (blocked / "engines").write_bytes(b"")
+    bundle = Bundle(read_info(world / "model"), None, blocked)  # type: ignore[arg-type]
+    calls: list[Path] = []
+
+    def export(folder: Path) -> None:
+        calls.append(folder)
+        (folder / "network").write_bytes(b"1")
+
+    first = exported(bundle, "sha256:" + "ab" * 32, "engine-1", export)
+    assert first == Path(os.environ["XDG_CACHE_HOME"], "segbatch", "engines", "abababababababab-engine-1-32x32")
+    assert exported(bundle, "sha256:" + "ab" * 32, "engine-1", export) == first
+    assert len(calls) == 1
+    assert (first / "network").read_bytes() == b"1"
+
+
+def test_bench_saves_what_a_run_then_takes(world: Path, tmp_path: Path) -> None:
+    folders = {"root": str(world), "images": "images", "masks": "masks"}
+    job = {"kind": "predict", "name": "night", "data": folders, "model": str(world / "model")}
+    write_job(tmp_path / "night.yaml", **job, predict={"batch_size": 4, "tasks": "auto"})
+    (tmp_path / "site.yaml").write_text("# The user's own.\nparallel: 1\n")
+
+    def segbatch(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "segbatch", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    refused = segbatch("plan", "night.yaml", "--backend", "local")
+    assert refused.returncode == Exit.BAD_INPUT
+    assert "segbatch bench JOB --save" in refused.stderr
+    said = segbatch("bench", "night.yaml", "--tiles", "8", "--save")
+    assert said.returncode == 0, said.stderr
+    for word in ("list", "read and decode", "step, tensorflow", "encode", "write", "whole", "bottleneck", "first mask"):
+        assert word in said.stdout
+    measured = read_measured(tmp_path / "bench.json")
+    assert [entry.bundle for entry in measured] == [bundle_digest(world / "model")]
+    assert measured[0].engines[0].differing == 0
+    assert not list((tmp_path / "runs").iterdir())
+    planned = segbatch("plan", "night.yaml", "--backend", "local")
+    assert planned.returncode == 0, planned.stderr
+    assert "1 of 12 tiles" in planned.stdout
+    assert "5 min" in planned.stdout
