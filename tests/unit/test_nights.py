@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 from segbatch.cli import main
+from segbatch.cluster.advance_script import render_advance
 from segbatch.cluster.cron.firing import Firing
 from segbatch.cluster.cron.overlap import Way
 from segbatch.cluster.cron.store import StoredSchedule, load
 from segbatch.cluster.notify.pipeline_summary import summarize_pipeline
 from segbatch.cluster.pipelines import LocalDriver, SlurmDriver
 from segbatch.cluster.prune import prune, used_by_schedules
+from segbatch.cluster.render import Order
 from segbatch.cluster.works import look
 from segbatch.runs import ledger
 from segbatch.runs.files import write_json
@@ -228,7 +230,10 @@ def test_slurm_can_only_tell_of_a_pipeline_that_it_failed(folder: Path) -> None:
     mail = {"mail": "ana@example.org", "through": "slurm"}
     with pytest.raises(JobFileError, match="of a pipeline SLURM can only tell that it failed"):
         made(folder, "x", notify=[mail])
-    assert made(folder, "y", notify=[mail | {"on": "failure"}]).record.notify[0].mail == "ana@example.org"
+    pipeline = made(folder, "y", notify=[mail | {"on": "failure"}])
+    order = Order(pipeline.paths.folder, 1, "token", role="finish", after="afterany:7")
+    script = render_advance("nightly", "first", Site(), order, pipeline.record.notify)
+    assert "#SBATCH --mail-user=ana@example.org\n#SBATCH --mail-type=FAIL,INVALID_DEPEND\n" in script
 
 
 def test_runs_of_pipelines_are_listed_with_all_others(folder: Path, call: Call) -> None:
