@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 import click
 
 from segbatch.cli.options import plan_job
+from segbatch.cli.pipeline import check_pipeline, is_pipeline_file, submit_pipeline
 from segbatch.cli.schedule_options import home_option, name_argument, open_schedule
 from segbatch.cli.submit import begin
-from segbatch.errors import Exit, SegbatchError
+from segbatch.errors import Exit, NothingToDo, SegbatchError
 
 if TYPE_CHECKING:
     from segbatch.cluster.cron.firing import Firing
+    from segbatch.cluster.cron.overlap import Way
     from segbatch.cluster.cron.store import Fire, ScheduleRecord, StoredSchedule
+    from segbatch.cluster.works import Work
     from segbatch.runs.plan import Plan
-    from segbatch.runs.run import Run
     from segbatch.spec.notify import Notices
     from segbatch.spec.site import Site
 
@@ -64,7 +66,7 @@ def run_now(name: str, home: Path | None) -> int:
     stored = open_schedule(name, home)
     result = _firing(stored).by_hand(datetime.now(UTC))
     code = _report(stored, result)
-    return code if result.event == "started" else Exit.FAILED
+    return code if result.event in ("started", "nothing") else Exit.FAILED
 
 
 def _firing(stored: StoredSchedule) -> Firing:
@@ -72,9 +74,20 @@ def _firing(stored: StoredSchedule) -> Firing:
 
     record = stored.record
 
-    def start(after: str) -> Run:
+    def start(way: Way) -> Work:
+        if is_pipeline_file(Path(record.job)):
+            places = _places(record)
+            return submit_pipeline(
+                Path(record.job),
+                record.sets,
+                *places,
+                backend=record.backend,
+                parallel=None,
+                wait=False,
+                behind=way.behind,
+            )[0]
         planned, site, backend = _planned(record)
-        return begin(planned, site, backend, after=after)[0]
+        return begin(planned, site, backend, after=way.after)[0]
 
     return Firing(stored, _site(record), start, time.sleep)
 
@@ -82,9 +95,16 @@ def _firing(stored: StoredSchedule) -> Firing:
 def _planned(record: ScheduleRecord) -> tuple[Plan, Site, str]:
     from segbatch.cluster.backend import choose_backend
 
-    site_path, runs = (Path(path) if path is not None else None for path in (record.site, record.runs))
-    planned, site = plan_job(Path(record.job), record.sets, site_path, runs)
+    planned, site = plan_job(Path(record.job), record.sets, *_places(record))
     return planned, site, choose_backend(record.backend, site)
+
+
+def _places(record: ScheduleRecord) -> tuple[Path | None, Path | None]:
+    """Site file and folder of all runs, where they were said."""
+    return (
+        Path(record.site) if record.site is not None else None,
+        Path(record.runs) if record.runs is not None else None,
+    )
 
 
 def _site(record: ScheduleRecord) -> Site:
@@ -95,7 +115,19 @@ def _site(record: ScheduleRecord) -> Site:
 
 
 def _check(record: ScheduleRecord) -> int:
-    planned, _, backend = _planned(record)
+    from segbatch.cli.options import load_site
+    from segbatch.cluster.backend import choose_backend
+    from segbatch.spec.pipeline_load import load_any
+
+    if is_pipeline_file(Path(record.job)):
+        profile = load_any(Path(record.job), record.sets)[0].profile
+        choose_backend(record.backend, load_site(_places(record)[0], profile))
+        return check_pipeline(Path(record.job), record.sets, *_places(record))
+    try:
+        planned, _, backend = _planned(record)
+    except NothingToDo as error:
+        click.echo(f"{record.name}: nothing to do now: {error}")
+        return Exit.OK
     click.echo(f"{record.name}: {len(planned.tiles)} tiles in {planned.tasks} tasks on {backend}")
     return Exit.OK
 
@@ -105,7 +137,7 @@ def _report(stored: StoredSchedule, result: Fire) -> int:
         if not result.by_hand:
             _tidy(stored)
         return Exit.OK
-    _say(f"{result.event}: {result.why}")
+    _say(f"{'nothing to do' if result.event == 'nothing' else result.event}: {result.why}")
     if result.event == "failed" and not result.by_hand:
         _tell(stored, result)
     return Exit.FAILED if result.event == "failed" else Exit.OK
@@ -115,19 +147,20 @@ def _tidy(stored: StoredSchedule) -> None:
     """Remove the job's old runs by its own rule, since nobody watches; the run that was started goes on regardless."""
     from segbatch.cli.options import load_site, runs_folder
     from segbatch.cli.prune import lines
-    from segbatch.cluster.cron.store import stored as all_schedules
-    from segbatch.cluster.prune import prune, used_by_schedules
-    from segbatch.spec.load import load_job
+    from segbatch.cluster.cron.store import stored as all_stored
+    from segbatch.cluster.prune import guards, prune, versions_of_schedules
+    from segbatch.spec.pipeline_load import load_any
 
     record = stored.record
     try:
-        job = load_job(Path(record.job), record.sets).job
+        job, _ = load_any(Path(record.job), record.sets)
         site = load_site(Path(record.site) if record.site is not None else None, job.profile)
         if not (job.keep or site.keep):
             return
         root = runs_folder(Path(record.runs) if record.runs is not None else None, site, job.output.runs)
-        schedules = list(all_schedules(stored.folder.parent))
-        done = prune(root, site, job=job.name, keep=job.keep, protect=[lambda: used_by_schedules(schedules)])
+        home = stored.folder.parent
+        versions = versions_of_schedules(list(all_stored(home)))
+        done = prune(root, site, job=job.name, keep=job.keep, protect=guards(home), versions=versions)
     except (SegbatchError, OSError) as error:
         _say(f"old runs were not removed: {error}")
         return
@@ -139,14 +172,14 @@ def _tell(stored: StoredSchedule, result: Fire) -> None:
     """Tell of a start that failed in the night; there is no run that could."""
     from segbatch.cluster.notify.summary import not_started
     from segbatch.cluster.notify.tell import tell_all
-    from segbatch.spec.load import load_job
+    from segbatch.spec.pipeline_load import load_any
 
     record = stored.record
     notices: Notices = ()
     # The job or the site may be what is wrong.
     with suppress(SegbatchError):
         notices = _site(record).notify
-        notices = load_job(Path(record.job), record.sets).job.notify or notices
+        notices = load_any(Path(record.job), record.sets)[0].notify or notices
     for told in tell_all(notices, not_started(stored.name, record.job, result.why, stored.log)):
         _say(str(told))
 

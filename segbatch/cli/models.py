@@ -288,11 +288,13 @@ def prune(
     """Delete old versions, of all models or some.
 
     A version stays if it is among the --keep newest, or not older than --older-than, or a champion, or one of the
-    --champions former ones, or if a run that is not done uses it.
+    --champions former ones, or if a run that is not done, or a schedule, uses it.
 
     \b
     segbatch models prune --keep 5 --older-than 30 --dry-run
     """
+    from segbatch.cluster.cron.store import default_home, stored
+    from segbatch.cluster.prune import versions_of_schedules
     from segbatch.runs.model_pruning import Keep
     from segbatch.runs.model_pruning import prune as delete
     from segbatch.runs.model_registry import models as known_models
@@ -301,8 +303,10 @@ def prune(
         raise click.UsageError("say what stays: --keep N, --older-than DAYS, or both")
     registry = open_registry(registry_root, runs_root, site)
     chosen = [model_folder(registry, name) for name in names] if names else list(known_models(registry))
+    scheduled = versions_of_schedules(list(stored(default_home())))
     for model in chosen:
-        outcome = delete(model, Keep(keep, older_than, champions), dry_run=dry_run)
+        used = {name.partition("@")[2]: why for name, why in scheduled.items() if name.startswith(f"{model.name}@")}
+        outcome = delete(model, Keep(keep, older_than, champions), dry_run=dry_run, used_besides=used)
         for version in outcome.removed:
             click.echo(f"{'would go' if dry_run else 'removed '}  {model.name}@{version}")
         for version, reason in outcome.kept:

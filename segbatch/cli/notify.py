@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from segbatch.cli.options import load_site, named_run, run_argument, runs_option, site_option
 from segbatch.errors import Exit
+
+if TYPE_CHECKING:
+    from segbatch.cluster.works import Work, WorkStatus
 
 
 @click.command()
@@ -24,17 +28,12 @@ def notify(run: str, runs_root: Path | None, site: Path | None, at_end: bool, ag
     segbatch notify demo-predict --print
     segbatch notify demo-predict --again
     """
-    from segbatch.cluster.notify.summary import outcome_of, summarize
-    from segbatch.cluster.notify.tell import notices_of, tell_end
-    from segbatch.cluster.observe import observe
-    from segbatch.runs.run import open_run
-    from segbatch.runs.status import run_status
+    from segbatch.cluster.notify.summary import outcome_of
+    from segbatch.cluster.notify.tell import notices_of, summary_of, tell_end
 
-    # A job on a node has the run's folder, and perhaps no site file.
-    opened = open_run(Path(run)) if at_end else named_run(run, runs_root, site)
-    status = run_status(opened) if at_end else observe(opened, load_site(site))
+    opened, status = _at_end(Path(run)) if at_end else _named(run, runs_root, site)
     if only_print:
-        click.echo(summarize(status).text, nl=False)
+        click.echo(summary_of(status, outcome_of(status) or "failure").text, nl=False)
         return Exit.OK
     told = tell_end(opened, status, again=again)
     for line in told:
@@ -51,3 +50,24 @@ def notify(run: str, runs_root: Path | None, site: Path | None, at_end: bool, ag
         )
         click.echo(f"{opened.label}: nobody was told: {why}")
     return Exit.FAILED if any(line.trouble for line in told) else Exit.OK
+
+
+def _at_end(folder: Path) -> tuple[Work, WorkStatus]:
+    """Open a run from one of its jobs, which has its folder, and perhaps no site file."""
+    from segbatch.runs.run import open_run
+    from segbatch.runs.status import run_status
+
+    run = open_run(folder)
+    return run, run_status(run)
+
+
+def _named(name: str, runs_root: Path | None, site: Path | None) -> tuple[Work, WorkStatus]:
+    from segbatch.cli.pipeline import named_pipeline
+    from segbatch.cluster.observe import observe
+    from segbatch.cluster.works import look
+
+    pipeline = named_pipeline(name, runs_root, site)
+    if pipeline is not None:
+        return pipeline, look(pipeline, load_site(site))
+    run = named_run(name, runs_root, site)
+    return run, observe(run, load_site(site))

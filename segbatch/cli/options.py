@@ -125,7 +125,18 @@ def bench_file(site_path: Path | None) -> Path:
 
 
 def named_run(run: str, runs_root: Path | None, site_path: Path | None = None) -> Run:
-    """Open the run that a user names."""
+    """Open the run that a user names.
+
+    Raises:
+        InputError: there is none, or it is a pipeline's, which is several.
+    """
+    from segbatch.runs.pipelines import find_pipeline
     from segbatch.runs.run import find_run
 
-    return find_run(run, runs_folder(runs_root, load_site(site_path)))
+    root = runs_folder(runs_root, load_site(site_path))
+    pipeline = find_pipeline(run, root)
+    if pipeline is not None:
+        begun = [found for stage in pipeline.record.stages if (found := pipeline.stage(stage.name)) is not None]
+        folders = "".join(f"\n  {found.paths.folder}" for found in begun) or " None of its stages has begun."
+        raise InputError(f"{pipeline.label} is a pipeline's run; here the run of one of its stages is needed:{folders}")
+    return find_run(run, root)

@@ -17,7 +17,7 @@ from segbatch.errors import Exit, InputError, SegbatchError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from segbatch.runs.pipeline_status import PipelineStatus, StageStatus
+    from segbatch.runs.pipeline_status import PipelineStatus
     from segbatch.runs.pipelines import Pipeline
     from segbatch.runs.run import Run
     from segbatch.spec.pipeline_load import LoadedPipeline
@@ -67,24 +67,37 @@ def submit_pipeline(
     backend: str | None,
     parallel: int | None,
     wait: bool,
-    dry_run: bool,
-) -> int:
-    """Start a run of a pipeline."""
+    behind: Path | None = None,
+) -> tuple[Pipeline, int]:
+    """Start a run of a pipeline.
+
+    Args:
+        job: its file.
+        sets: overrides, each `stages.train.set.seed=3`.
+        site_path: the site file; found by default.
+        runs_root: folder of all runs.
+        backend: where stages run, if that was asked for.
+        parallel: tasks at once on this machine.
+        wait: stay until it ends.
+        behind: on SLURM, folder of a run whose end it waits for.
+
+    Returns:
+        The pipeline's run, and the exit code of a command that started it.
+    """
     from segbatch.cluster.backend import choose_backend
     from segbatch.runs.pipelines import create_pipeline
 
     loaded, folder, site = load(job, sets, site_path, runs_root)
     chosen = choose_backend(backend, site)
-    if dry_run:
-        print_plan(loaded, folder, site, chosen)
-        return 0
     _refuse_early(loaded, folder, site)
     plain = site.model_dump(mode="json", exclude_defaults=True)
     registry = registry_folder(registry_said(), site, folder.parent.parent, loaded.job.output.registry)
     pipeline = create_pipeline(loaded, folder, plain, registry)
     click.echo(f"run     {pipeline.label}")
     click.echo(f"folder  {pipeline.paths.folder}")
-    return _start(pipeline, site, chosen, parallel=parallel, wait=wait)
+    if behind is not None:
+        pipeline.note("behind", why=str(behind))
+    return pipeline, _start(pipeline, site, chosen, parallel=parallel, wait=wait)
 
 
 def resume_pipeline(
@@ -109,16 +122,9 @@ def resume_pipeline(
 
 def cancel_pipeline(pipeline: Pipeline, site_path: Path | None, *, now: bool) -> int:
     """Stop a pipeline's stages, and what would start further ones."""
-    from segbatch.cluster.backend import slurm_scheduler
-    from segbatch.cluster.pipelines import SlurmDriver, cancel_here
-    from segbatch.runs.ledger import submissions
+    from segbatch.cluster.pipelines import cancel
 
-    made = submissions(pipeline.paths)
-    site = _site(pipeline, site_path)
-    if made and made[-1].facts.get("backend") == "slurm":
-        found = SlurmDriver(pipeline, site, slurm_scheduler(site), click.echo).cancel(now=now)
-    else:
-        found = cancel_here(pipeline, now=now)
+    found = cancel(pipeline, _site(pipeline, site_path), now=now)
     click.echo(f"{pipeline.label}: {'asked to stop' if found else 'nothing of it waits or runs'}")
     click.echo(f"go on later with: segbatch resume {pipeline.paths.folder}")
     return 0
@@ -304,23 +310,9 @@ def headline(status: PipelineStatus) -> str:
 def _print_outcome(status: PipelineStatus) -> None:
     from segbatch.cli.status_view import terminal
 
-    if status.over and status.state == "done" and any(stage.state == "skipped" for stage in status.stages):
+    if status.idle:
         click.echo(f"{status.pipeline.label}: nothing to do")
     terminal().print(pipeline_view(status))
-
-
-def _decision(stage: StageStatus) -> str:
-    """What a gate decided, in a line; empty for other stages and before."""
-    if stage.kind != "gate" or stage.run is None or stage.state != "done":
-        return ""
-    try:
-        result = json.loads((stage.run.run.paths.report / "gate.json").read_bytes())
-        rules = [rule["words"] for rule in result["decision"]["rules"] if not rule["kept"]]
-    except (OSError, ValueError, KeyError):
-        return ""
-    if result["decision"]["promote"]:
-        return f"{result['challenger']} is the champion"
-    return f"{result['champion']} stays the champion: {'; '.join(rules)}"
 
 
 def pipeline_view(status: PipelineStatus) -> RenderableType:
@@ -330,6 +322,7 @@ def pipeline_view(status: PipelineStatus) -> RenderableType:
     from rich.text import Text
 
     from segbatch.cli.status_view import COLORS, figures, groups
+    from segbatch.runs.gate_words import decisions
 
     colors = COLORS | {
         "waiting": "bright_black",
@@ -338,12 +331,13 @@ def pipeline_view(status: PipelineStatus) -> RenderableType:
         "refused": "red",
     }
     label = status.pipeline.label
-    parts: list[RenderableType] = [Text.assemble((label, "bold"), "  ", (status.state, colors[status.state]))]
+    parts: list[RenderableType] = [Text.assemble((label, "bold"), "  ", (status.words, colors[status.state]))]
     table = Table(box=None, pad_edge=False)
     for column in ("stage", "kind", "state", "says"):
         table.add_column(column, overflow="fold" if column == "says" else "ellipsis")
+    decided = {stage.name: words for stage, words, _ in decisions(status)}
     for stage in status.stages:
-        says = stage.why or _decision(stage) or (figures(stage.run) if stage.run else "")
+        says = stage.why or decided.get(stage.name) or (figures(stage.run) if stage.run else "")
         table.add_row(stage.name, stage.kind, Text(stage.state, colors[stage.state]), Text(says))
     parts.append(table)
     for stage in status.stages:
@@ -358,9 +352,9 @@ def pipeline_view(status: PipelineStatus) -> RenderableType:
     return Group(*parts)
 
 
-def check_pipeline(job: Path, sets: tuple[str, ...], site_path: Path | None) -> int:
+def check_pipeline(job: Path, sets: tuple[str, ...], site_path: Path | None, runs_root: Path | None = None) -> int:
     """Check a pipeline's file and the jobs of its stages; data is looked at when a stage's turn has come."""
-    loaded, folder, site = load(job, sets, site_path, None)
+    loaded, folder, site = load(job, sets, site_path, runs_root)
     click.echo(f"{click.format_filename(str(job))}: a valid pipeline of {len(loaded.stages)} stages")
     _refuse_early(loaded, folder, site)
     return Exit.OK

@@ -40,32 +40,32 @@ def prune(
     home: Path | None,
     as_json: bool,
 ) -> int:
-    """Remove runs that `keep:` of their job (or of the site) does not ask to keep.
+    """Remove runs, and versions of models, that `keep:` of their job (or of the site) does not ask to keep.
 
     A FOLDER of runs (default: ./runs), or the runs of one JOB file. Runs that wait, run or cannot be asked, the newest
-    run of a job and its newest good one, the last one of a schedule, and those whose model or masks others use stay.
+    run of a job and its newest good one, the last one of a schedule, and those whose model or masks others use stay. A
+    pipeline's run goes as a whole. Champions, the three before, and versions that runs or schedules use stay.
 
     \b
     segbatch prune --dry-run
     segbatch prune jobs/demo-train.yaml --keep-runs 14
     """
     from segbatch.cluster.cron.store import default_home, stored
+    from segbatch.cluster.prune import guards, versions_of_schedules
     from segbatch.cluster.prune import prune as remove
-    from segbatch.cluster.prune import used_by_schedules
 
     given = {"runs": keep_runs, "days": keep_days, "checkpoints": keep_checkpoints}
     asked = _asked({key: value for key, value in given.items() if value is not None})
     root, job, keep, found_site = _place(what, runs_root, site)
-    schedules = list(stored(home.absolute() if home is not None else default_home()))
-    done = remove(
-        root, found_site, job=job, keep=asked or keep, protect=[lambda: used_by_schedules(schedules)], dry=dry_run
-    )
+    place = home.absolute() if home is not None else default_home()
+    versions = versions_of_schedules(list(stored(place)))
+    done = remove(root, found_site, job=job, keep=asked or keep, protect=guards(place), versions=versions, dry=dry_run)
     if as_json:
         click.echo(json.dumps(_plain(done), indent=2))
     else:
         for line in lines(done, dry=dry_run):
             click.echo(line)
-        if not done.looked:
+        if not done.looked and not done.models:
             click.echo(
                 f"no rule for runs in {root}: say `keep: {{runs: 14}}` in the job or site file, or --keep-runs 14"
             )
@@ -84,12 +84,17 @@ def lines(done: Pruning, *, dry: bool) -> Iterator[str]:
         part = "" if going.choice.what == "run" else " checkpoints"
         label = f"{going.choice.candidate.label}{part}, {size(going.size)}: {going.choice.why}"
         yield f"{'stays' if going.trouble else 'goes' if dry else 'gone'}    {label}{_trouble(going.trouble)}"
+    for name, versions in done.models:
+        for version in versions.removed:
+            yield f"{'goes' if dry else 'gone'}    {name}@{version}: no rule keeps it"
+        for version, why in versions.kept:
+            yield f"stays   {name}@{version}: {why}"
     went = [going for going in done.going if not going.trouble]
     if done.looked:
         total = size(sum(going.size for going in went))
         runs = sum(going.choice.what == "run" for going in went)
-        verb = "would go" if dry else "gone"
-        yield f"{done.looked} runs looked at; {verb}: {runs} runs, {len(went) - runs} times checkpoints, {total}"
+        verb = "to go" if dry else "gone"
+        yield f"runs {done.looked}, {verb} {runs}, checkpoints {verb} {len(went) - runs}, {total}"
 
 
 def _trouble(words: str) -> str:
@@ -109,9 +114,9 @@ def _place(what: Path | None, runs_root: Path | None, site: Path | None) -> tupl
         return (what.absolute() if what is not None else runs_folder(runs_root, found)), None, None, found
     if not what.exists():
         raise InputError(f"{what}: no such folder or job file. Expected a folder of runs, or a job file.")
-    from segbatch.spec.load import load_job
+    from segbatch.spec.pipeline_load import load_any
 
-    job = load_job(what).job
+    job, _ = load_any(what)
     found = load_site(site, job.profile)
     return runs_folder(runs_root, found, job.output.runs), job.name, job.keep, found
 
@@ -132,6 +137,10 @@ def _plain(done: Pruning) -> dict[str, Any]:
         ],
         "staying": [
             {"run": choice.candidate.label, "rule": choice.why, "why": choice.stays} for choice in done.staying
+        ],
+        "models": [
+            {"model": name, "going": list(versions.removed), "staying": dict(versions.kept)}
+            for name, versions in done.models
         ],
         "unreadable": list(done.unreadable),
     }

@@ -17,6 +17,7 @@ from segbatch.errors import InputError, SegbatchError
 from segbatch.spec.problems import listed
 
 if TYPE_CHECKING:
+    from segbatch.runs.pipelines import Pipeline
     from segbatch.runs.run import Run
 
 _NEEDED = ("numpy", "PIL")
@@ -30,17 +31,23 @@ _NEEDED = ("numpy", "PIL")
 @click.option("--rebuild", is_flag=True, help="Merge the tasks' journals and write the report anew.")
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json.")
 def report(run: str, runs_root: Path | None, site: Path | None, rebuild: bool, as_json: bool) -> int:
-    """Print the scores of RUN and the path of its report.
+    """Print the scores of RUN and the path of its report; of a pipeline, those of its stages.
 
     \b
     segbatch report demo-predict
     """
+    from segbatch.cli.pipeline import named_pipeline
+
+    pipeline = named_pipeline(run, runs_root, site)
+    if pipeline is not None:
+        if rebuild:
+            raise click.UsageError("--rebuild is for a single run; name that of one stage")
+        return _stages(pipeline, as_json)
     opened = named_run(run, runs_root, site)
     code = _rebuild(opened) if rebuild else 0
     if opened.record.kind == "gate":
         return _print_gate(opened, as_json) or code
-    train = opened.record.kind == "train"
-    summary = (opened.paths.training if train else opened.paths.report) / "summary.json"
+    summary = _figures(opened)
     if not summary.exists():
         raise SegbatchError(
             f"{opened.label} has no report yet. `segbatch status {opened.paths.folder}` says how far it is."
@@ -50,6 +57,29 @@ def report(run: str, runs_root: Path | None, site: Path | None, rebuild: bool, a
     else:
         print_scores(opened)
     return code
+
+
+def _stages(pipeline: Pipeline, as_json: bool) -> int:
+    """Print the reports of a pipeline's stages, in their order."""
+    found = [(stage.name, run) for stage in pipeline.record.stages if (run := pipeline.stage(stage.name)) is not None]
+    reported = [(name, run, path) for name, run in found if (path := _figures(run)).exists()]
+    if not reported:
+        look = f"`segbatch status {pipeline.paths.folder}` says how far it is."
+        raise SegbatchError(f"no stage of {pipeline.label} has a report yet. {look}")
+    if as_json:
+        click.echo(json.dumps({name: json.loads(path.read_bytes()) for name, _, path in reported}, indent=2))
+        return 0
+    for name, run, _ in reported:
+        click.echo(f"{name}")
+        print_scores(run)
+    return 0
+
+
+def _figures(run: Run) -> Path:
+    """File with what a run's report says, for programs."""
+    if run.record.kind == "gate":
+        return run.paths.report / "gate.json"
+    return (run.paths.training if run.record.kind == "train" else run.paths.report) / "summary.json"
 
 
 def _rebuild(run: Run) -> int:

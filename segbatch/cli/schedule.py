@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +12,13 @@ import click
 from segbatch.cli.fire import fire, run_now
 from segbatch.cli.options import load_site, runs_option, set_option, site_option
 from segbatch.cli.schedule_options import home_option, name_argument, open_schedule
+from segbatch.cli.schedule_record import made_again, make_record
 from segbatch.cli.schedule_view import schedule_rows, schedule_table
 from segbatch.cli.start import backend_option
-from segbatch.errors import InputError, SegbatchError
+from segbatch.errors import SegbatchError
 
 if TYPE_CHECKING:
     from segbatch.cluster.cron.store import ScheduleRecord, StoredSchedule
-    from segbatch.spec.schedule import Schedule
-    from segbatch.spec.site import Site
 
 
 @click.group()
@@ -86,11 +83,11 @@ def add(
     from segbatch.cluster.cron.store import exists, load, save
 
     folder = _home(home)
-    record, found_site = _record(job, sets, site, runs_root, backend, rules)
+    record, found_site = make_record(job, sets, site, runs_root, backend, rules)
     known = exists(folder, record.name)
     if known:
         before = load(folder, record.name)
-        record = _again(before.record, record)
+        record = made_again(before.record, record)
     if not no_try:
         try_out(record, found_site)
     if known:
@@ -107,7 +104,7 @@ def add(
             forget(stored)
         raise
     click.echo(f"{'added' if changed else 'there already'}: {record.name}, {_spoken(record)}")
-    _say_next(record)
+    _say_next(stored)
     click.echo(f"by      {record.via}" + (f" of {record.host}" if record.via == "crontab" else ""))
     click.echo(f"history {stored.folder}")
     return 0
@@ -145,7 +142,7 @@ def show(
         record, script = stored.record, stored.script.read_text(encoding="utf-8", errors="surrogateescape")
         lines, place = entry_text(stored), stored.folder
     else:
-        record, found_site = _record(Path(job), sets, site, runs_root, backend, rules)
+        record, found_site = make_record(Path(job), sets, site, runs_root, backend, rules)
         place = folder / record.name
         texts = render(place, record, found_site)
         lines, script = texts.table, texts.script
@@ -242,7 +239,7 @@ def resume(name: str, home: Path | None) -> int:
     stored = stored.with_record(paused=False, since=iso(datetime.now(UTC)))
     install(stored)
     click.echo(f"resumed: {name}, {_spoken(stored.record)}")
-    _say_next(stored.record)
+    _say_next(stored)
     return 0
 
 
@@ -256,83 +253,6 @@ def _home(home: Path | None) -> Path:
     return home.absolute() if home is not None else default_home()
 
 
-def _record(
-    job: Path,
-    sets: tuple[str, ...],
-    site: Path | None,
-    runs_root: Path | None,
-    backend: str | None,
-    rules: dict[str, str | None],
-) -> tuple[ScheduleRecord, Site]:
-    """Work out what a schedule would be."""
-    from segbatch.cluster.backend import choose_backend
-    from segbatch.cluster.cron.store import ScheduleRecord, iso, this_host
-    from segbatch.cluster.cron.table import choose_via
-    from segbatch.spec.load import load_job
-    from segbatch.spec.occurrences import machine_zone
-    from segbatch.spec.site import find_site
-
-    loaded = load_job(job, sets).job
-    path = find_site(site, os.environ, Path.cwd(), Path.home())
-    found_site = load_site(site, loaded.profile)
-    name, via = rules.pop("name") or loaded.name, rules.pop("via") or found_site.cron.via
-    said = _schedule(loaded.schedule, rules)
-    chosen = choose_via(via)
-    if chosen == "scrontab" and choose_backend(backend, found_site) == "local":
-        raise InputError(
-            "scrontab starts jobs of SLURM, and this job would run on the machine itself. "
-            "Choose --via crontab, or --backend slurm."
-        )
-    here = machine_zone()
-    record = ScheduleRecord(
-        name=name,
-        job=str(job.absolute()),
-        sets=sets,
-        site=str(path.absolute()) if path is not None else None,
-        runs=str(runs_root.absolute()) if runs_root is not None else None,
-        backend=backend,  # type: ignore[arg-type]
-        schedule=said,
-        zone=said.zone or here,
-        here=here,
-        via=chosen,
-        host=this_host(),
-        cwd=str(Path.cwd()),
-        python=sys.executable,
-        since=iso(datetime.now(UTC)),
-    )
-    return record, found_site
-
-
-def _schedule(written: Schedule | None, rules: dict[str, str | None]) -> Schedule:
-    """Lay the command line over what the job says."""
-    from pydantic import ValidationError
-
-    from segbatch.spec.schedule import Schedule
-
-    plain = written.model_dump(exclude_unset=True) if written is not None else {}
-    given = {key: value for key, value in rules.items() if value is not None}
-    if "cron" not in plain | given:
-        raise InputError('expected --cron "MINUTE HOUR DAY MONTH WEEKDAY", or `schedule: {cron: ...}` in the job file')
-    try:
-        return Schedule.model_validate(plain | given)
-    except ValidationError as error:
-        words = [f"--{'.'.join(str(step) for step in one['loc']) or 'cron'}: {one['msg']}" for one in error.errors()]
-        raise InputError("\n".join(word.replace("Value error, ", "").replace("_", "-", 1) for word in words)) from None
-
-
-def _again(before: ScheduleRecord, record: ScheduleRecord) -> ScheduleRecord:
-    """Make the record of a schedule that is added again: a pause stays, and so does what is still to be made up."""
-    if Path(before.job) != Path(record.job):
-        raise InputError(
-            f"there is a schedule {record.name!r} already, for {before.job}. Choose another name with --name, or take "
-            f"that one away: segbatch schedule remove {record.name}"
-        )
-    changes: dict[str, Any] = {"paused": before.paused}
-    if (before.schedule, before.zone) == (record.schedule, record.zone):
-        changes["since"] = before.since
-    return record.model_copy(update=changes)
-
-
 def _move(before: StoredSchedule, record: ScheduleRecord) -> None:
     """Take an entry out of the table that it was in, if it is to be in another one."""
     from segbatch.cluster.cron.installing import uninstall
@@ -343,19 +263,25 @@ def _move(before: StoredSchedule, record: ScheduleRecord) -> None:
 
 
 def _spoken(record: ScheduleRecord) -> str:
+    from segbatch.runs.words import duration
+
     rules = record.schedule
     parts = [f"{rules.cron} in {record.zone}", f"overlap: {rules.overlap}"]
     if rules.catch_up:
-        parts.append(f"missed starts are made up for {rules.catch_up} min")
+        parts.append(f"missed starts are made up for {duration(rules.catch_up * 60)}")
     if rules.jitter:
-        parts.append(f"up to {rules.jitter} min later")
+        parts.append(f"up to {duration(rules.jitter * 60)} later")
     return ", ".join(parts)
 
 
-def _say_next(record: ScheduleRecord) -> None:
+def _say_next(stored: StoredSchedule) -> None:
     from zoneinfo import ZoneInfo
 
+    from segbatch.cluster.cron.firing import own_delay
+    from segbatch.runs.words import duration
     from segbatch.spec.occurrences import following
 
+    record = stored.record
     moment = next(following(record.schedule.cron, record.zone, datetime.now(UTC)))
-    click.echo(f"next    {moment.astimezone(ZoneInfo(record.zone)).isoformat(sep=' ', timespec='minutes')}")
+    later = f", and always {duration(own_delay(stored))} later" if record.schedule.jitter else ""
+    click.echo(f"next    {moment.astimezone(ZoneInfo(record.zone)).isoformat(sep=' ', timespec='minutes')}{later}")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from segbatch.cluster.cron.store import Fire, StoredSchedule
-    from segbatch.runs.status import RunStatus
+    from segbatch.cluster.works import WorkStatus
     from segbatch.spec.site import Site
 
 COLUMNS = ("name", "when", "zone", "next", "last", "outcome", "entry")
@@ -19,19 +19,18 @@ COLUMNS = ("name", "when", "zone", "next", "last", "outcome", "entry")
 def schedule_rows(schedules: Sequence[StoredSchedule], site: Site, now: datetime) -> list[dict[str, Any]]:
     """Return one mapping a schedule: what it is, its next and last start, and what came of the last one."""
     from segbatch.cluster.cron.installing import entry_state
-    from segbatch.cluster.observe import observe_all
+    from segbatch.cluster.works import look_all, open_work
     from segbatch.errors import InputError
-    from segbatch.runs.run import open_run
 
     last = {schedule.name: _last(schedule.fires()) for schedule in schedules}
     runs = []
     for fire in last.values():
         if fire is not None and fire.run is not None:
             try:
-                runs.append(open_run(fire.run))
+                runs.append(open_work(fire.run))
             except InputError:
                 continue
-    found = {status.run.paths.folder: status for status in observe_all(runs, site)}
+    found = {status.folder: status for status in look_all(runs, site)}
     rows = []
     for schedule in schedules:
         record, fire = schedule.record, last[schedule.name]
@@ -84,12 +83,13 @@ def _local(moment: datetime, zone: str) -> str:
     return moment.astimezone(ZoneInfo(zone)).isoformat(sep=" ", timespec="minutes")
 
 
-def _outcome(fire: Fire | None, status: RunStatus | None) -> str:
+def _outcome(fire: Fire | None, status: WorkStatus | None) -> str:
     if fire is None:
         return "not started yet"
     if fire.event == "started":
-        state = status.state if status is not None else "removed"
+        state = status.words if status is not None else "removed"
         return f"{fire.facts.get('run')}: {state}"
     if fire.at_work:
         return "about to start"
-    return f"{'broken off' if fire.event == 'taken' else fire.event}: {fire.why.splitlines()[0] if fire.why else ''}"
+    event = {"taken": "broken off", "nothing": "nothing to do"}.get(fire.event, fire.event)
+    return f"{event}: {fire.why.splitlines()[0] if fire.why else ''}"

@@ -60,14 +60,14 @@ def submit(
     segbatch submit jobs/demo-predict.yaml --set predict.tasks=4 --parallel 2
     segbatch submit jobs/demo-predict.yaml --backend slurm --after demo-train
     """
-    from segbatch.cli.pipeline import is_pipeline_file, submit_pipeline
+    from segbatch.cli.pipeline import is_pipeline_file, plan_pipeline, submit_pipeline
     from segbatch.cluster.backend import choose_backend
 
     if is_pipeline_file(job):
         _no_options_of_runs(hold, after)
-        return submit_pipeline(
-            job, sets, site, runs_root, backend=backend, parallel=parallel, wait=wait, dry_run=dry_run
-        )
+        if dry_run:
+            return plan_pipeline(job, sets, site, runs_root, backend)
+        return submit_pipeline(job, sets, site, runs_root, backend=backend, parallel=parallel, wait=wait)[1]
     planned, found_site = plan_job(job, sets, site, runs_root)
     chosen = choose_backend(backend, found_site)
     if chosen == "local" and (hold or after):

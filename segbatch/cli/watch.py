@@ -18,9 +18,9 @@ from segbatch.errors import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from segbatch.cluster.works import Work, WorkStatus
     from segbatch.runs.pipelines import Pipeline
     from segbatch.runs.run import Run
-    from segbatch.runs.status import RunStatus
 
 TICK_S = 0.5
 _SPAN = re.compile(r"(\d+)\s*(min|h|d|w)")
@@ -109,7 +109,9 @@ def _state(context: click.Context, option: click.Parameter, text: str | None) ->
 @runs_option
 @site_option
 @click.option("--job", help="Only runs of this job.")
-@click.option("--kind", type=click.Choice(["train", "predict", "evaluate", "gate"]), help="Only runs of this kind.")
+@click.option(
+    "--kind", type=click.Choice(["train", "predict", "evaluate", "gate", "pipeline"]), help="Only runs of this kind."
+)
 @click.option("--state", callback=_state, help="Only runs in this state, such as running or failed.")
 @click.option("--backend", type=click.Choice(["local", "slurm"]), help="Only runs whose tasks went there.")
 @click.option("--since", callback=_moment, help="Only runs made since: a date, or a span such as 12h, 3d or 2w.")
@@ -125,7 +127,7 @@ def runs(
     since: datetime | None,
     as_json: bool,
 ) -> int:
-    """List the runs under FOLDER (default: ./runs), oldest first.
+    """List the runs under FOLDER (default: ./runs), oldest first; a pipeline's, which is several, is one of them.
 
     \b
     segbatch runs
@@ -133,7 +135,7 @@ def runs(
     segbatch runs --backend slurm --since 3d
     """
     from segbatch.cli.status_view import terminal
-    from segbatch.cluster.observe import observe_all
+    from segbatch.cluster.works import look_all
 
     loaded = load_site(site)
     root = folder or runs_folder(runs_root, loaded)
@@ -141,10 +143,10 @@ def runs(
     chosen = [
         run
         for run in opened
-        if job in (None, run.record.name) and kind in (None, run.record.kind) and _made_since(run, since)
+        if job in (None, run.record.name) and kind in (None, _kind(run)) and _made_since(run, since)
     ]
-    looked = observe_all([run for run in chosen if backend in (None, _backend(run))], loaded)
-    found = [status for status in looked if state in (None, status.state)]
+    looked = look_all(chosen, loaded)
+    found = [status for status in looked if state in (None, status.state) and backend in (None, status.backend)]
     if as_json:
         click.echo(json.dumps([status.as_dict() for status in found], indent=2))
         return 0
@@ -152,58 +154,61 @@ def runs(
         click.echo(f"no runs in {root}" if not opened else f"none of the {len(opened)} runs in {root} matches")
         return 0
     terminal().print(_listed(found))
-    for note in dict.fromkeys(note for status in found for note in status.notes if "cannot be asked" in note):
+    notes = [note for status in found for note in getattr(status, "notes", ())]
+    for note in dict.fromkeys(note for note in notes if "cannot be asked" in note):
         click.echo(f"note: {note}", err=True)
     return 0
 
 
-def _made_since(run: Run, since: datetime | None) -> bool:
+def _kind(run: Work) -> str:
+    from segbatch.runs.run import Run
+
+    return run.record.kind if isinstance(run, Run) else "pipeline"
+
+
+def _made_since(run: Work, since: datetime | None) -> bool:
     try:
         return since is None or datetime.fromisoformat(run.record.created) >= since
     except (ValueError, TypeError):
         return True
 
 
-def _backend(run: Run) -> str:
-    """Where a run's tasks went last; empty if nowhere."""
-    from segbatch.runs.ledger import submissions
-
-    found = submissions(run.paths)
-    return "" if not found else "slurm" if found[-1].facts.get("backend") == "slurm" else "local"
-
-
-def _listed(found: list[RunStatus]) -> Table:
+def _listed(found: list[WorkStatus]) -> Table:
     from rich.table import Table
 
     from segbatch.cli.status_view import COLORS
+    from segbatch.runs.pipeline_status import PipelineStatus
     from segbatch.runs.words import duration
 
     table = Table(box=None, pad_edge=False)
     # The run's name is what other commands take, so it is never cut short.
-    table.add_column("run", no_wrap=True, min_width=max(len(status.run.label) for status in found))
+    table.add_column("run", no_wrap=True, min_width=max(len(status.label) for status in found))
     for column in ("kind", "where", "created", "state", "done", "left"):
         table.add_column(column, no_wrap=True)
     for status in found:
-        record = status.run.record
+        work = status.pipeline if isinstance(status, PipelineStatus) else status.run
+        left = None if isinstance(status, PipelineStatus) else status.seconds_left
         table.add_row(
-            status.run.label,
-            record.kind,
+            status.label,
+            _kind(work),
             status.backend or "-",
-            record.created.replace("+00:00", "Z"),
-            f"[{COLORS.get(status.state, 'white')}]{status.state}[/]",
+            work.record.created.replace("+00:00", "Z"),
+            f"[{COLORS.get(status.state, 'white')}]{status.words}[/]",
             f"{status.done}/{status.total}",
-            duration(status.seconds_left) if not status.over else "-",
+            duration(left) if not status.over else "-",
         )
     return table
 
 
-def _readable(root: Path) -> Iterator[Run]:
+def _readable(root: Path) -> Iterator[Work]:
     """Yield the runs that can be opened, and say of the others that they cannot."""
+    from segbatch.cluster.works import open_work
     from segbatch.runs.layout import run_folders
-    from segbatch.runs.run import open_run
+    from segbatch.runs.pipelines import pipeline_folders
 
-    for folder in run_folders(root):
+    folders = {*run_folders(root), *pipeline_folders(root)}
+    for folder in sorted(folders, key=lambda path: (path.name, path.parent.name)):
         try:
-            yield open_run(folder)
+            yield open_work(folder)
         except InputError as error:
             click.echo(str(error).splitlines()[0], err=True)

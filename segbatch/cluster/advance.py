@@ -28,11 +28,12 @@ def main(arguments: list[str]) -> int:
 
             return LocalDriver(pipeline, site, run, _say).execute()
         status = SlurmDriver(pipeline, site, slurm_scheduler(site), _say).advance(behind=rest[0] if rest else "")
-        _say(f"{pipeline.label}: {status.state}")
+        _say(f"{pipeline.label}: {status.words}")
+        # So that SLURM can tell of it.
+        return status.exit_code if status.over else 0
     except SegbatchError as error:
         print(error, file=sys.stderr, flush=True)
         return int(error.exit_code)
-    return 0
 
 
 def _say(line: str) -> None:

@@ -6,20 +6,22 @@ import sys
 from pathlib import Path
 
 from segbatch.cluster.render import Order, comment, render_template
+from segbatch.spec.notify import Notices, slurm_addresses
 from segbatch.spec.site import Site
 
 MEGABYTES = 2048
 MINUTES = 60
 
 
-def render_advance(name: str, stage: str, site: Site, order: Order) -> str:
+def render_advance(name: str, stage: str, site: Site, order: Order, notices: Notices = ()) -> str:
     """Render the script of a job that needs one processor and starts what comes next.
 
     Args:
         name: of the pipeline.
-        stage: that it waits for.
+        stage: that it waits for; empty for none.
         site: the cluster.
         order: the pipeline's folder, the token, and what it waits for.
+        notices: who is told of the pipeline's end; it fails when that has failed, so that SLURM can tell.
 
     Raises:
         InputError: a value would break out of its line.
@@ -36,6 +38,7 @@ def render_advance(name: str, stage: str, site: Site, order: Order) -> str:
         "time": MINUTES,
         "requeue": None,
         "dependency": order.after,
+        **_mail(notices),
         "account": site.account,
         "partition": site.finish_partition or site.partition,
         "qos": site.qos,
@@ -46,6 +49,12 @@ def render_advance(name: str, stage: str, site: Site, order: Order) -> str:
     said = {key: value for key, value in options.items() if value is not None or key in ("requeue", *site.slurm)}
     values = {"directives": said, "site": site, "command": advance_command(order.run_folder, stage, site)}
     return render_template("advance.sh.j2", values)
+
+
+def _mail(notices: Notices) -> dict[str, str]:
+    """Options by which SLURM itself writes a mail; it takes one address."""
+    addresses = slurm_addresses(notices)
+    return {"mail-user": addresses[0], "mail-type": "FAIL,INVALID_DEPEND"} if addresses else {}
 
 
 def advance_command(folder: Path, stage: str, site: Site) -> list[str]:

@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from segbatch.cluster.advance_script import render_advance
 from segbatch.cluster.backend import Backend, slurm_scheduler
 from segbatch.cluster.containers.check import check_plan
 from segbatch.cluster.local import LocalScheduler
+from segbatch.cluster.notify.tell import notices_of, tell_and_log
 from segbatch.cluster.observe import Observer
 from segbatch.cluster.render import Order
 from segbatch.cluster.slurm.queue import QueueView
@@ -24,9 +26,9 @@ from segbatch.errors import Exit, InputError, NothingToDo, NotNeeded, SegbatchEr
 from segbatch.runs import ledger
 from segbatch.runs.claims import claim_round, mark_cancelled, seal_round
 from segbatch.runs.pipeline_status import MOVING, PipelineStatus, StageStatus, judge
-from segbatch.runs.pipelines import Pipeline
+from segbatch.runs.pipelines import Pipeline, is_pipeline_run, open_pipeline
 from segbatch.runs.process import alive, process_identity
-from segbatch.runs.run import Run
+from segbatch.runs.run import Run, open_run
 from segbatch.runs.status import runner_alive
 from segbatch.spec.site import Site
 
@@ -151,6 +153,7 @@ class LocalDriver:
             code = self._execute()
         finally:
             ledger.record(self.pipeline.paths, token, "ended", code=code)
+        tell_and_log(self.pipeline, PipelineObserver(self.pipeline, self.site).look())
         return code
 
     def _execute(self) -> int:
@@ -164,18 +167,22 @@ class LocalDriver:
             tried.add(stage.name)
             with one_driver(self.pipeline, force=self.force):
                 run = prepared(self.pipeline, stage, self.site, "local", self.say)
-            if run is not None:
+            # It may have been cancelled while the stage was planned.
+            if run is not None and not self._cancelled():
                 code = self.run(run)
                 if code == Exit.INTERRUPTED:
                     return code
 
     def _startable(self, status: PipelineStatus) -> list[StageStatus]:
         """Stages whose turn it is, and those that an earlier attempt left unfinished."""
-        if any(event.kind == "cancelled" for event in self.pipeline.events()):
+        if self._cancelled():
             return []
         left = ("failed", "killed", "interrupted", "cancelled")
         unfinished = [stage for stage in status.stages if stage.run is not None and stage.state in left]
         return [*unfinished, *status.ready()]
+
+    def _cancelled(self) -> bool:
+        return any(event.kind == "cancelled" for event in self.pipeline.events())
 
 
 def start_here(pipeline: Pipeline, parallel: int | None) -> None:
@@ -201,6 +208,21 @@ def start_here(pipeline: Pipeline, parallel: int | None) -> None:
             if len(ledger.submissions(pipeline.paths)) == before:
                 tail = log.read_text(errors="replace").strip().splitlines()[-1:]
                 raise SegbatchError(f"{pipeline.label}: it could not be started: {' '.join(tail)}")
+
+
+def cancel(pipeline: Pipeline, site: Site, *, now: bool = False) -> bool:
+    """Stop a pipeline where it was started last, and start no further stage; `now` kills what runs.
+
+    Returns:
+        Whether anything of it waited or ran.
+
+    Raises:
+        SegbatchError: it cannot be stopped from here.
+    """
+    made = ledger.submissions(pipeline.paths)
+    if made and made[-1].facts.get("backend") == "slurm":
+        return SlurmDriver(pipeline, site, slurm_scheduler(site)).cancel(now=now)
+    return cancel_here(pipeline, now=now)
 
 
 def cancel_here(pipeline: Pipeline, *, now: bool = False) -> bool:
@@ -233,6 +255,12 @@ class SlurmDriver:
         Raises:
             SegbatchError: SLURM refused or could not be asked; what was started goes on.
         """
+        found = self._advance(again=again, behind=behind)
+        if found.over:
+            tell_and_log(self.pipeline, found)
+        return found
+
+    def _advance(self, *, again: bool, behind: str) -> PipelineStatus:
         observer = PipelineObserver(self.pipeline, self.site, self.scheduler.view)
         if behind:
             self._await(observer, behind)
@@ -242,6 +270,8 @@ class SlurmDriver:
             elif any(event.kind == "cancelled" for event in self.pipeline.events()):
                 return observer.look()
             settle(self.pipeline, self.scheduler.view)
+            if self._waits_for_another(number):
+                return observer.look()
             tried: set[str] = set()
             while True:
                 stages = [stage for stage in self._startable(observer.look(), again) if stage.name not in tried]
@@ -267,18 +297,32 @@ class SlurmDriver:
         run = prepared(self.pipeline, stage, self.site, "slurm", self.say)
         if run is None:
             return
-        made = self.scheduler.start(run)
+        # Whom the site names is told of the end of the whole.
+        site = self.scheduler.site.model_copy(update={"notify": ()})
+        made = replace(self.scheduler, site=site).start(run)
         # Whatever becomes of the stage, somebody looks: to go on, or to say what cannot go on.
-        order = Order(self.pipeline.paths.folder, number, "", role="finish", after=f"afterany:{made.finish}")
+        job = self._send_advance(stage.name, f"afterany:{made.finish}", number)
+        arrays = f"job array {', '.join(made.arrays)}, " if made.arrays else ""
+        self.say(f"{stage.name}: {arrays}job {made.finish} reports, job {job} then goes on")
+
+    def _send_advance(self, stage: str, after: str, number: int) -> str:
+        """Submit the job that goes on with the pipeline, and return its id."""
         sender = Sender(
             self.pipeline,
             self.scheduler.slurm,
             self.scheduler.view,
-            lambda order: render_advance(self.pipeline.record.name, stage.name, self.site, order),
+            lambda order: render_advance(self.pipeline.record.name, stage, self.site, order, notices_of(self.pipeline)),
         )
-        job = sender.send(order)
-        arrays = f"job array {', '.join(made.arrays)}, " if made.arrays else ""
-        self.say(f"{stage.name}: {arrays}job {made.finish} reports, job {job} then goes on")
+        return sender.send(Order(self.pipeline.paths.folder, number, "", role="finish", after=after))
+
+    def _waits_for_another(self, number: int) -> bool:
+        """Look again when the run that this one is queued behind has come further; False once that is over."""
+        asked = [event.why for event in self.pipeline.events() if event.kind == "behind"]
+        after = next_end(Path(asked[-1]), self.scheduler) if asked else ""
+        if after:
+            job = self._send_advance("", after, number)
+            self.say(f"waits for {Path(asked[-1]).parent.name}/{Path(asked[-1]).name}: job {job} looks again")
+        return bool(after)
 
     def cancel(self, *, now: bool = False) -> bool:
         """Stop the stages that wait or run, and what would start the next ones."""
@@ -292,9 +336,28 @@ class SlurmDriver:
         return found
 
     def _cancel_advances(self) -> bool:
-        tokens = {f"segbatch:{item.token}" for item in settle(self.pipeline, self.scheduler.view)}
-        rows = self.scheduler.view.rows(not_before=time.time()).rows
-        jobs = [row.array for row in rows if row.comment in tokens and row.state.phase != "over"]
+        jobs = _advances(self.pipeline, self.scheduler)
         if jobs:
             self.scheduler.slurm.cancel(jobs)
         return bool(jobs)
+
+
+def next_end(folder: Path, scheduler: SlurmScheduler) -> str:
+    """Return the dependency on what ends next of a run, or of a pipeline's, on SLURM; empty when it is over or gone.
+
+    Of a pipeline only the jobs are known that start its next stages, so there is to be looked again at their end.
+    """
+    try:
+        if not is_pipeline_run(folder):
+            return scheduler.ends(open_run(folder))
+        jobs = _advances(open_pipeline(folder), scheduler)
+    except InputError:
+        return ""
+    return f"afterany:{':'.join(jobs)}" if jobs else ""
+
+
+def _advances(pipeline: Pipeline, scheduler: SlurmScheduler) -> list[str]:
+    """Jobs that wait or run to go on with a pipeline."""
+    tokens = {f"segbatch:{item.token}" for item in settle(pipeline, scheduler.view)}
+    rows = scheduler.view.rows(not_before=time.time()).rows
+    return [row.array for row in rows if row.comment in tokens and row.state.phase != "over"]

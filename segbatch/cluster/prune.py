@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from segbatch.cluster.cron.store import StoredSchedule
-from segbatch.cluster.observe import observe_all
+from segbatch.cluster.cron.store import StoredSchedule, stored
+from segbatch.cluster.prune_models import prune_models
+from segbatch.cluster.works import Work, WorkStatus, look, look_all, open_work
 from segbatch.errors import InputError, SegbatchError
 from segbatch.runs.layout import run_folders
-from segbatch.runs.retention import AT_WORK, Candidate, Choice, choose
-from segbatch.runs.run import Run, open_run
-from segbatch.runs.status import run_status
+from segbatch.runs.model_pruning import Pruning as PrunedModel
+from segbatch.runs.news import last_trained
+from segbatch.runs.pipeline_status import PipelineStatus
+from segbatch.runs.pipelines import Pipeline, pipeline_folders
+from segbatch.runs.retention import AT_WORK, IDLE, Candidate, Choice, choose
+from segbatch.runs.run import Run
 from segbatch.runs.trash import discard, empty_trash, folder_size
-from segbatch.spec.job import PredictJob, TrainJob
 from segbatch.spec.keep import Keep
-from segbatch.spec.load import load_job
+from segbatch.spec.named_models import model_paths, model_versions
+from segbatch.spec.pipeline_load import load_any, stage_folder
 from segbatch.spec.site import Site
 
 Protect = Callable[[], Mapping[Path, str]]
@@ -47,6 +51,8 @@ class Pruning:
     """Those that a rule would take."""
     unreadable: tuple[str, ...] = ()
     """Runs that cannot be opened, and stay, in words."""
+    models: tuple[tuple[str, PrunedModel], ...] = ()
+    """Registered models that a rule is about, and what went of each."""
 
 
 def prune(
@@ -56,10 +62,13 @@ def prune(
     job: str | None = None,
     keep: Keep | None = None,
     protect: Sequence[Protect] = (),
+    versions: Mapping[str, str] | None = None,
     dry: bool = False,
     now: datetime | None = None,
 ) -> Pruning:
-    """Remove the runs below `root` that their jobs' `keep:` does not ask to keep.
+    """Remove the runs below `root`, and the versions of models, that their jobs' `keep:` does not ask to keep.
+
+    A pipeline's run goes or stays as a whole, its stages with it.
 
     Args:
         root: folder of all runs.
@@ -67,29 +76,44 @@ def prune(
         job: only runs of this job.
         keep: in place of what jobs and site say.
         protect: name what must stay for other reasons.
+        versions: registered versions that must stay, as `model@version`, with the reason.
         dry: remove nothing.
         now: the clock.
     """
     moment = now or datetime.now(UTC)
     if not dry:
         empty_trash(root)
-    runs, unreadable = _opened(root)
-    rules = _rules(runs, site, job, keep)
+    works, unreadable = _opened(root)
+    newest = {work.record.name: work for work in works}
+    rules = {name: _said(work, site, keep) for name, work in newest.items() if job in (None, name)}
+    ruled = {name: rule for name, rule in rules.items() if rule is not None and rule.says_something}
     # Of other jobs it only matters what they use.
-    states = {
-        status.run.paths.folder: status.state
-        for status in observe_all([run for run in runs if run.record.name in rules], site)
-    }
-    candidates = [_candidate(run, states.get(run.paths.folder, "unknown")) for run in runs]
+    looked = {status.folder: status for status in look_all([work for work in works if work.record.name in ruled], site)}
+    candidates = [_candidate(work, looked.get(work.paths.folder)) for work in works]
     protected: dict[Path, str] = {}
     for ask in protect:
         protected |= {path.resolve(): why for path, why in ask().items()}
-    choices = choose(candidates, rules, protected, moment)
-    by_folder = {run.paths.folder: run for run in runs}
-    going = [_go(by_folder[choice.candidate.folder], choice, dry) for choice in choices if choice.what != "nothing"]
+    choices = choose(candidates, ruled, protected, moment)
+    by_folder = {work.paths.folder: work for work in works}
+    going = [
+        _go(by_folder[choice.candidate.folder], choice, site, dry) for choice in choices if choice.what != "nothing"
+    ]
     staying = tuple(choice for choice in choices if choice.what == "nothing")
-    looked = sum(one.name in rules for one in candidates)
-    return Pruning(looked, tuple(going), staying, tuple(unreadable))
+    deciding = [(newest[name], rule) for name, rule in rules.items()]
+    rest = keep or site.keep if job is None else None
+    models = prune_models(deciding, rest, site, root, versions or {}, dry=dry, now=moment)
+    return Pruning(
+        sum(one.name in ruled for one in candidates), tuple(going), staying, tuple(unreadable), tuple(models)
+    )
+
+
+def guards(home: Path) -> list[Protect]:
+    """Return all that may say that something must stay.
+
+    Args:
+        home: folder of the schedules.
+    """
+    return [lambda: used_by_schedules(list(stored(home)))]
 
 
 def used_by_schedules(schedules: Sequence[StoredSchedule]) -> dict[Path, str]:
@@ -100,69 +124,105 @@ def used_by_schedules(schedules: Sequence[StoredSchedule]) -> dict[Path, str]:
         if started:
             found[started[-1]] = f"it is the last run of the schedule {schedule.name}"
         with suppress(SegbatchError):
-            job = load_job(Path(schedule.record.job), schedule.record.sets).job
-            if isinstance(job, PredictJob):
-                found[Path(job.model.bundle)] = f"the schedule {schedule.name} uses it"
+            for job in load_any(Path(schedule.record.job), schedule.record.sets)[1]:
+                found |= dict.fromkeys(model_paths(job), f"the schedule {schedule.name} uses it")
     return found
 
 
-def _opened(root: Path) -> tuple[list[Run], list[str]]:
-    runs, unreadable = [], []
-    for folder in run_folders(root):
+def versions_of_schedules(schedules: Sequence[StoredSchedule]) -> dict[str, str]:
+    """Return the registered versions that scheduled jobs name, as `model@version`, with the reason why they stay."""
+    found: dict[str, str] = {}
+    for schedule in schedules:
+        with suppress(SegbatchError):
+            for job in load_any(Path(schedule.record.job), schedule.record.sets)[1]:
+                found |= {str(name): f"the schedule {schedule.name} uses it" for name in model_versions(job)}
+    return found
+
+
+def _opened(root: Path) -> tuple[list[Work], list[str]]:
+    works: list[Work] = []
+    unreadable = []
+    folders = {*run_folders(root), *pipeline_folders(root)}
+    for folder in sorted(folders, key=lambda path: (path.name, path.parent.name)):
         try:
-            run = open_run(folder)
-            _ = run.job
-            datetime.fromisoformat(run.record.created)
+            work = open_work(folder)
+            _ = work.jobs if isinstance(work, Pipeline) else work.job
+            for run in _runs(work):
+                _ = run.job
+            datetime.fromisoformat(work.record.created)
         except (InputError, ValueError) as error:
             unreadable.append(str(error).splitlines()[0])
             continue
-        runs.append(run)
-    return runs, unreadable
+        works.append(work)
+    return works, unreadable
 
 
-def _rules(runs: Sequence[Run], site: Site, job: str | None, keep: Keep | None) -> dict[str, Keep]:
-    """Return the rule of each job: what its newest run says."""
-    newest = {run.record.name: run for run in runs}
-    found = {}
-    for name, run in newest.items():
-        rule = keep or run.job.keep or site.keep
-        if job in (None, name) and rule is not None and rule.says_something:
-            found[name] = rule
-    return found
+def _said(work: Work, site: Site, keep: Keep | None) -> Keep | None:
+    """Return the rule of a job: what its newest run says."""
+    return keep or (work.record.keep if isinstance(work, Pipeline) else work.job.keep) or site.keep
 
 
-def _candidate(run: Run, state: str) -> Candidate:
-    record = run.record
-    created = datetime.fromisoformat(record.created)
-    read = [record.bundle, record.images_root, record.masks_root, record.labelled_root, record.predictions_root]
-    if isinstance(run.job, TrainJob) and run.job.model.weights not in (None, "imagenet"):
-        read.append(str(run.job.model.weights))
+def _runs(work: Work) -> list[Run]:
+    """Return the runs that one consists of: itself, or a pipeline's stages that have begun."""
+    if isinstance(work, Run):
+        return [work]
+    return [run for stage in work.record.stages if (run := work.stage(stage.name)) is not None]
+
+
+def _candidate(work: Work, status: WorkStatus | None) -> Candidate:
+    created = datetime.fromisoformat(work.record.created)
+    latest = (work.paths.folder.parent / "latest").resolve() == work.paths.folder
     return Candidate(
-        folder=run.paths.folder,
-        name=record.name,
-        state=state,
+        folder=work.paths.folder,
+        name=work.record.name,
+        state=_state(status),
         created=created if created.tzinfo else created.replace(tzinfo=UTC),
-        train=record.kind == "train",
-        checkpoints=_checkpoints(run).is_dir(),
-        uses=tuple(Path(path).resolve() for path in read if path),
-        latest=(run.paths.folder.parent / "latest").resolve() == run.paths.folder,
+        train=any(run.record.kind == "train" for run in _runs(work)),
+        checkpoints=any(_checkpoints(run).is_dir() for run in _runs(work)),
+        uses=tuple(path.resolve() for path in _reads(work, latest)),
+        latest=latest,
     )
+
+
+def _state(status: WorkStatus | None) -> str:
+    if status is None:
+        return "unknown"
+    return IDLE if isinstance(status, PipelineStatus) and status.idle else status.state
+
+
+def _reads(work: Work, latest: bool) -> Iterator[Path]:
+    """Yield what a run reads, also what those of a pipeline's stages will read that have not begun."""
+    for run in _runs(work):
+        record = run.record
+        read = [record.bundle, record.images_root, record.masks_root, record.labelled_root, record.predictions_root]
+        yield from (Path(path) for path in read if path)
+        yield from model_paths(run.job)
+    if isinstance(work, Pipeline):
+        for job in work.jobs.values():
+            yield from model_paths(job)
+        for stage in work.record.stages if latest else ():
+            # The next night learns what is new since then.
+            folders = [stage_folder(work.paths.folder, stage.name), *work.earlier(stage.name)]
+            if stage.kind == "train" and (last := last_trained(folders)) is not None:
+                yield last.paths.folder
 
 
 def _checkpoints(run: Run) -> Path:
     return run.paths.training / "checkpoints"
 
 
-def _go(run: Run, choice: Choice, dry: bool) -> Going:
-    folder = run.paths.folder if choice.what == "run" else _checkpoints(run)
-    size = folder_size(folder)
+def _go(work: Work, choice: Choice, site: Site, dry: bool) -> Going:
+    folders = [work.paths.folder] if choice.what == "run" else [_checkpoints(run) for run in _runs(work)]
+    folders = [folder for folder in folders if folder.is_dir()]
+    size = sum(map(folder_size, folders))
     if dry:
         return Going(choice, size)
     # It may have been resumed since it was looked at.
-    if run_status(Run(run.paths, run.record)).state in AT_WORK and choice.candidate.state not in AT_WORK:
+    if look(work, site).state in AT_WORK and choice.candidate.state not in AT_WORK:
         return Going(choice, size, "it is at work again")
     try:
-        discard(folder, run.paths.folder.parent.parent)
+        for folder in folders:
+            discard(folder, work.paths.folder.parent.parent)
     except OSError as error:
         return Going(choice, size, error.strerror or str(error))
     return Going(choice, size)

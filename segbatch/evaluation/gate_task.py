@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 from segbatch.errors import Exit, InputError
-from segbatch.evaluation.gate_run import PAGE, RESULT, gate_run
-from segbatch.runs.files import write_bytes
+from segbatch.evaluation.gate_run import RESULT, gate_run
+from segbatch.runs.files import write_bytes, write_text
 from segbatch.runs.model_folder import ModelVersion, Registry
 from segbatch.runs.model_registry import register, resolve
 from segbatch.runs.registering import register_run
@@ -41,8 +43,11 @@ def gate_task(run: Run, log: Callable[[str], None]) -> int:
         promoting=True,
     )
     run.paths.report.mkdir(exist_ok=True)
-    for source, name in ((PAGE, "index.html"), (RESULT, RESULT)):
-        write_bytes(run.paths.report / name, (judged.page.parent / source).read_bytes())
+    write_bytes(run.paths.report / RESULT, (judged.page.parent / RESULT).read_bytes())
+    # The page names the challenger's report, which lies beside it, by its file alone.
+    there = quote(os.path.relpath(challenger.paths.report / "index.html", run.paths.report))
+    page = judged.page.read_text(encoding="utf-8").replace('href="index.html"', f'href="{there}"')
+    write_text(run.paths.report / "index.html", page)
     for rule in judged.result.decision.rules:
         log(f"{'yes' if rule.kept else 'no'}: {rule.words}")
     log(judged.result.decision.verdict)

@@ -39,7 +39,12 @@ class Pruning:
 
 
 def judge(
-    known: Sequence[ModelVersion], now: Standing, used: Mapping[str, Sequence[str]], keep: Keep, moment: datetime
+    known: Sequence[ModelVersion],
+    now: Standing,
+    used: Mapping[str, Sequence[str]],
+    keep: Keep,
+    moment: datetime,
+    used_besides: Mapping[str, str] | None = None,
 ) -> Pruning:
     """Divide a model's versions into those that go and those that stay.
 
@@ -49,6 +54,7 @@ def judge(
         used: version -> folders of the runs that need it.
         keep: what stays.
         moment: now.
+        used_besides: versions that stay for other reasons, with these.
     """
     reasons: dict[str, str] = {}
     for version in known[::-1][: keep.newest]:
@@ -60,13 +66,21 @@ def judge(
         if runs := used.get(version.version):
             more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
             reasons[version.version] = f"used by {runs[0]}{more}"
+    reasons |= used_besides or {}
     reasons |= dict.fromkeys(now.former[: keep.champions], "former champion") | {now.champion: "champion"}
     removed = tuple(version.version for version in known if version.version not in reasons)
     kept = tuple((version.version, reasons[version.version]) for version in known if version.version in reasons)
     return Pruning(removed, kept)
 
 
-def prune(model: ModelFolder, keep: Keep, *, dry_run: bool = False, now: datetime | None = None) -> Pruning:
+def prune(
+    model: ModelFolder,
+    keep: Keep,
+    *,
+    dry_run: bool = False,
+    now: datetime | None = None,
+    used_besides: Mapping[str, str] | None = None,
+) -> Pruning:
     """Delete versions of a model, and what earlier prunings that were cut short left behind.
 
     Args:
@@ -74,6 +88,7 @@ def prune(model: ModelFolder, keep: Keep, *, dry_run: bool = False, now: datetim
         keep: what stays.
         dry_run: only say what would go.
         now: the time; by default that of the clock.
+        used_besides: versions that stay for other reasons, with these.
     """
     moment = now or datetime.now(UTC)
     outcome = Pruning((), ())
@@ -82,7 +97,7 @@ def prune(model: ModelFolder, keep: Keep, *, dry_run: bool = False, now: datetim
         nonlocal outcome
         known = versions(model, current)
         used = {version.version: uses(model, version.version, moment.timestamp()) for version in known}
-        outcome = judge(known, current, used, keep, moment)
+        outcome = judge(known, current, used, keep, moment, used_besides)
         return Event(action="remove", versions=outcome.removed, before=current.champion) if outcome.removed else None
 
     if dry_run:

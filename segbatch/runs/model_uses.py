@@ -17,21 +17,25 @@ from segbatch.runs.status import run_status
 
 STARTING_S = 86_400.0
 """Age up to which a run whose folder is not complete counts as one that is being made."""
+STAGES = "stages"
+"""Folder of a pipeline's run that holds those of its stages."""
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def note_use(model: ModelFolder, version: str, run: Path) -> None:
-    """Write down that a run uses a version, before the run is complete; in a registry that is read-only, nothing.
+    """Write down that a run or a pipeline uses a version, before it is complete; in a read-only registry nothing.
 
     Args:
         model: the model.
         version: its version.
-        run: the run's folder, `<runs>/<job name>/<run id>`, which exists.
+        run: the run's folder, `<runs>/<job name>/<run id>`, or that of a stage below; it exists.
 
     Raises:
         InputError: the version was removed meanwhile.
     """
-    path = model.uses(version) / f"{run.parent.name}--{run.name}.json"
+    # A stage's name alone says nothing: the next run of its pipeline has one of the same name.
+    parts = [*run.parts[-4:-2], run.name] if run.parent.name == STAGES else [*run.parts[-2:]]
+    path = model.uses(version) / f"{'--'.join(parts)}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {"run": str(run)})
@@ -66,9 +70,20 @@ def uses(model: ModelFolder, version: str, now: float | None = None) -> list[str
 def _needs(run: Path, age_s: float) -> bool:
     if not run.is_dir():
         return False
+    if (stages := _stages(run)) is not None:
+        return any(not RunPaths(stage).record.exists() or _needs(stage, age_s) for stage in stages)
     if not RunPaths(run).record.exists():
         return age_s < STARTING_S
     try:
         return run_status(open_run(run)).state != "done"
     except SegbatchError:
         return True
+
+
+def _stages(folder: Path) -> list[Path] | None:
+    """Folders that the stages of a pipeline's run have or will have; None for a single run."""
+    try:
+        record = json.loads((folder / "pipeline.json").read_bytes())
+        return [folder / STAGES / stage["name"] for stage in record["stages"]]
+    except FileNotFoundError:
+        return None

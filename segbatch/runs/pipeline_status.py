@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from segbatch.errors import Exit
+from segbatch.runs.ledger import submissions
 from segbatch.runs.pipelines import Event, Pipeline, StageRecord
 from segbatch.runs.status import RunState, RunStatus
 
@@ -53,9 +55,49 @@ class PipelineStatus:
     """What to do next; may be empty."""
 
     @property
+    def label(self) -> str:
+        """How commands name it."""
+        return self.pipeline.label
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the run."""
+        return self.pipeline.paths.folder
+
+    @property
+    def backend(self) -> Literal["", "local", "slurm"]:
+        """Where its newest start went; empty if there was none."""
+        made = submissions(self.pipeline.paths)
+        if made:
+            return "slurm" if made[-1].facts.get("backend") == "slurm" else "local"
+        # On SLURM a first stage that has nothing to do leaves no job.
+        return next((stage.run.backend for stage in self.stages if stage.run is not None), "")
+
+    @property
     def over(self) -> bool:
         """Whether nothing more will come of it by itself."""
         return self.state not in MOVING
+
+    @property
+    def idle(self) -> bool:
+        """Whether it came to its end and there was nothing to do."""
+        states = {stage.state for stage in self.stages}
+        return self.state == "done" and "skipped" in states and "done" not in states
+
+    @property
+    def words(self) -> str:
+        """Its state in words."""
+        return "nothing to do" if self.idle else self.state
+
+    @property
+    def done(self) -> int:
+        """Stages that need nothing more."""
+        return sum(stage.state in ("skipped", *SATISFIED) for stage in self.stages)
+
+    @property
+    def total(self) -> int:
+        """Stages."""
+        return len(self.stages)
 
     @property
     def exit_code(self) -> int:
@@ -77,8 +119,10 @@ class PipelineStatus:
             "run": self.pipeline.label,
             "folder": str(self.pipeline.paths.folder),
             "kind": "pipeline",
+            "backend": self.backend,
             "state": self.state,
             "code": self.code,
+            "nothing_to_do": self.idle,
             "stages": [
                 {
                     "name": stage.name,

@@ -24,15 +24,19 @@ from segbatch.runs.files import append_line, digest, read_lines, write_bytes, wr
 from segbatch.runs.holdout import holdout_digest, scored_on
 from segbatch.runs.layout import RunPaths
 from segbatch.runs.model_folder import Registry
+from segbatch.runs.model_uses import note_use
 from segbatch.runs.plan import Plan, make_plan
 from segbatch.runs.run import SCHEMA_VERSION, Run, open_run
 from segbatch.spec.gate_job import GateJob
 from segbatch.spec.job import KINDS, Job, to_plain
+from segbatch.spec.keep import Keep
+from segbatch.spec.named_models import model_versions
+from segbatch.spec.notify import Notices
 from segbatch.spec.pipeline_load import LoadedPipeline, stage_folder
 from segbatch.spec.section import FileName, Section
 from segbatch.spec.yaml_source import dump_yaml
 
-EventKind = Literal["refused", "nothing", "unneeded", "cancelled", "reopened"]
+EventKind = Literal["refused", "nothing", "unneeded", "cancelled", "reopened", "behind"]
 
 
 class StageRecord(Section):
@@ -63,6 +67,10 @@ class PipelineRecord(Section):
     site: dict[str, Any] = {}
     registry: FileName
     """Folder of the registered models."""
+    notify: Notices = ()
+    """Who is told of its end, as the pipeline's file says."""
+    keep: Keep | None = None
+    """What stays of its runs, as the pipeline's file says."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +134,10 @@ class Pipeline:
             self.jobs[name],
             Path(self.record.job_file),
             runs_root=self.runs_root,
-            site=self.record.site,
+            # Whom the site names is told of the end of the whole.
+            site={key: value for key, value in self.record.site.items() if key != "notify"},
             registry=Path(self.record.registry),
-            earlier=self._earlier(name),
+            earlier=self.earlier(name),
         )
 
     def _refuse_known_champion(self, gate: Job) -> None:
@@ -141,7 +150,7 @@ class Pipeline:
         if scored_on(model, champion, holdout_digest(open_run(Path(gate.challenger)))) is not None:
             raise NotNeeded(f"{model.name}@{champion} was scored on this holdout before")
 
-    def _earlier(self, stage: str) -> list[Path]:
+    def earlier(self, stage: str) -> list[Path]:
         """Runs of a stage in earlier runs of the pipeline, newest first."""
         folders = [path for path in self.paths.folder.parent.iterdir() if not path.is_symlink()]
         earlier = sorted((path for path in folders if path.name < self.record.id), reverse=True)
@@ -209,10 +218,22 @@ def create_pipeline(
         versions={"segbatch": segbatch.__version__, "python": platform.python_version()},
         site=site,
         registry=str(registry),
+        notify=loaded.job.notify,
+        keep=loaded.job.keep,
     )
-    write_json(_record(paths.folder), record.model_dump(mode="json"))
+    for stage in loaded.stages:
+        _note_versions(stage.job, Registry(registry), paths.folder)
+    write_json(_record(paths.folder), record.model_dump(mode="json", exclude_defaults=True) | {"schema_version": 1})
     point_latest(folder.parent, folder.name)
     return Pipeline(paths, record)
+
+
+def _note_versions(job: Job, registry: Registry, folder: Path) -> None:
+    """Keep the versions that a stage names, which may begin only much later."""
+    for name in model_versions(job):
+        model = registry.model(name.model)
+        if name.version in model.stored():
+            note_use(model, name.version, folder)
 
 
 def is_pipeline_run(folder: Path) -> bool:

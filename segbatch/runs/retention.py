@@ -10,6 +10,8 @@ from typing import Literal
 
 from segbatch.spec.keep import Keep
 
+IDLE = "idle"
+"""State of a run that found nothing to do; it leaves nothing that anybody may want."""
 AT_WORK = ("running", "queued", "unknown")
 JUST_MADE = timedelta(days=1)
 """A run that was never started and is younger may be about to be submitted."""
@@ -87,7 +89,9 @@ def _rule(one: Candidate, ordered: Sequence[Candidate], keep: Keep, now: datetim
     """Say which rule takes a run; empty if none does."""
     if keep.days is not None and now - one.created > timedelta(days=keep.days):
         return f"older than {keep.days} day{'s' if keep.days > 1 else ''}"
-    newer = sum(other.name == one.name for other in ordered[ordered.index(one) + 1 :])
+    # Nights without anything new must not drive out what the last good ones made.
+    counted = [other for other in ordered if other.name == one.name and (other.state != IDLE or one.state == IDLE)]
+    newer = sum(ordered.index(other) > ordered.index(one) for other in counted)
     if keep.runs is not None and newer >= keep.runs:
         return f"{newer} newer runs" if newer > 1 else "a newer run"
     return ""

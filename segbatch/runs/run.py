@@ -150,7 +150,7 @@ def find_run(name: str, root: Path) -> Run:
     Raises:
         InputError: nothing or more than one run is meant.
     """
-    for folder in (Path(name), Path(name, "latest")):
+    for folder in (Path(name), Path(name, "latest"), Path(root, name)):
         with suppress(OSError):
             if (folder / "run.json").is_file():
                 return open_run(folder)

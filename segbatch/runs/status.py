@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from segbatch.errors import Exit
@@ -42,6 +43,21 @@ class RunStatus:
     """Where its newest submission went; empty if there was none."""
     asked: float | None = None
     """When the scheduler gave the answer that is used here: seconds since the epoch; None for the folder alone."""
+
+    @property
+    def label(self) -> str:
+        """How commands name the run."""
+        return self.run.label
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the run."""
+        return self.run.paths.folder
+
+    @property
+    def words(self) -> str:
+        """Its state in words."""
+        return self.state
 
     @property
     def over(self) -> bool:

@@ -22,7 +22,19 @@ class Keep(Section):
     checkpoints: Annotated[int, Field(ge=0)] | None = None
     """Newest finished train runs that keep their checkpoints; the others keep model and report. Defaults to all."""
 
+    models: Annotated[int, Field(ge=0)] | None = None
+    """Newest versions that stay of the models that the job's gate decides on; of a site, of all models. Champions, the
+    three before and what runs still use stay besides. Defaults to all."""
+    model_days: Annotated[int, Field(ge=1)] | None = None
+    """Age in days up to which versions of these models stay, however many. Defaults to any, or, with `models`, to what
+    that says."""
+
     @property
     def says_something(self) -> bool:
-        """Whether anything can ever go."""
+        """Whether any run can ever go."""
         return bool(self.given("runs", "days", "checkpoints"))
+
+    @property
+    def says_models(self) -> bool:
+        """Whether any version of a model can ever go."""
+        return bool(self.given("models", "model_days"))

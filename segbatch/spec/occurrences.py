@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
 from pathlib import Path
@@ -43,11 +42,23 @@ def wrong_cron(text: str) -> str:
 
 
 def wrong_zone(name: str) -> str:
-    """Say why `name` is no time zone; empty if it is one."""
-    with suppress(OSError, ValueError, KeyError):
-        ZoneInfo(name)
+    """Say why `name` is no time zone; empty if it is one, or if this machine, such as a small image, knows none."""
+    if _known(name) or not _known("Europe/London"):
         return ""
     return f"expected a time zone such as Europe/Madrid or UTC, received {name!r}"
+
+
+def missing_zone(name: str) -> str:
+    """Say that a time zone cannot be used here, and what helps; empty if it can."""
+    return "" if _known(name) else f"time zone {name}: this machine does not know it; pip install tzdata brings it"
+
+
+def _known(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, KeyError):
+        return False
+    return True
 
 
 def machine_zone(environ: Mapping[str, str] = os.environ, etc: Path = Path("/etc")) -> str:
@@ -59,7 +70,7 @@ def machine_zone(environ: Mapping[str, str] = os.environ, etc: Path = Path("/etc
         candidates.append((etc / "timezone").read_text(encoding="ascii").strip())
     except (OSError, ValueError):
         pass
-    return next((name for name in candidates if name and not wrong_zone(name)), "UTC")
+    return next((name for name in candidates if name and _known(name)), "UTC")
 
 
 def following(cron: str, zone: str, moment: datetime) -> Iterator[datetime]:

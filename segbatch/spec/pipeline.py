@@ -9,8 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from segbatch.spec.keep import Keep
+from segbatch.spec.notify import Notices, notices_conflicts
 from segbatch.spec.problems import did_you_mean, listed
 from segbatch.spec.resources import Output
+from segbatch.spec.schedule import Schedule
 from segbatch.spec.section import Conflict, Expected, FileName, Section
 
 PRODUCTS: dict[str, tuple[str, ...]] = {
@@ -61,6 +64,12 @@ class PipelineJob(Section):
     """The stages by name."""
     output: Output = Output()
     """Where results go."""
+    schedule: Schedule | None = None
+    """When it starts by itself, once `segbatch schedule add` was said."""
+    notify: Notices = ()
+    """Who is told when a run of the whole ends. Defaults to those of the site."""
+    keep: Keep | None = None
+    """What `segbatch prune` leaves of its runs. Defaults to what the site says, else to everything."""
     profile: str | None = None
     """Part of the site file that the pipeline uses, for stages whose jobs name none."""
 
@@ -75,6 +84,14 @@ class PipelineJob(Section):
                     hint = did_you_mean(need, [*self.stages])
                     message = f"there is no stage {need!r}.{hint or ' Stages: ' + listed([*self.stages]) + '.'}"
                     yield Conflict(("stages", name, "needs", position), message)
+        yield from notices_conflicts(self.notify)
+        for position, notice in enumerate(self.notify):
+            if notice.through == "slurm" and notice.mail and notice.on != "failure":
+                message = (
+                    "of a pipeline SLURM can only tell that it failed, since it is many jobs; say `on: failure`, or "
+                    "`through: sendmail`"
+                )
+                yield Conflict(("notify", position, "through"), message)
         circle = in_a_circle({name: stage.needs for name, stage in self.stages.items()})
         if circle:
             yield Conflict(("stages", circle[0], "needs"), f"stages need each other in a circle: {' -> '.join(circle)}")

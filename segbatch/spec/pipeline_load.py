@@ -12,7 +12,7 @@ from segbatch.spec.environment import expand
 from segbatch.spec.gate_job import GateJob
 from segbatch.spec.inference import TrainedModel
 from segbatch.spec.job import Job, PredictJob
-from segbatch.spec.load import JobFile, LoadedJob, load_stage, name_from
+from segbatch.spec.load import JobFile, LoadedJob, load_job, load_stage, name_from
 from segbatch.spec.model_name import CHAMPION
 from segbatch.spec.overrides import apply_set
 from segbatch.spec.paths import resolve_paths
@@ -94,6 +94,21 @@ def load_pipeline(
     loaded = _load_stages(written, path.absolute(), made, environ)
     ordered = _ordered(checked.value, loaded)
     return LoadedPipeline(checked.value, tuple(_with_champions(ordered, folder)), path.absolute())
+
+
+def load_any(
+    path: Path, sets: Sequence[str] = (), environ: Mapping[str, str] | None = None
+) -> tuple[Job | PipelineJob, tuple[Job, ...]]:
+    """Read what a file starts: a single job, or a pipeline; and the jobs that it consists of.
+
+    Raises:
+        JobFileError: with every problem.
+    """
+    if not is_pipeline(path):
+        job = load_job(path, sets, environ).job
+        return job, (job,)
+    loaded = load_pipeline(path, Path("/run"), sets, environ)
+    return loaded.job, tuple(stage.job for stage in loaded.stages)
 
 
 def products(folder: Path, stage: str) -> Iterator[tuple[str, Path]]:

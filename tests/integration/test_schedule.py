@@ -11,9 +11,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from segbatch.runs.pipelines import find_pipeline
 from segbatch.runs.run import find_run
 from segbatch.runs.status import run_status
 from tests.support.fake_cron import FakeCron
+from tests.support.pipelines import evaluate, make_scored, write_pipeline
 from tests.support.worlds import make_tiles, write_job
 
 WAIT_S = 120
@@ -92,3 +94,53 @@ def test_from_the_job_file_to_a_nightly_run(tmp_path: Path) -> None:
     until(lambda: run_status(find_run("score", tmp_path / "runs")).state == "done")
     assert segbatch("remove", "score").returncode == 0
     assert cron.table() is None
+
+
+def test_a_pipeline_starts_by_itself_is_told_of_and_goes_as_a_whole(tmp_path: Path) -> None:
+    cron = FakeCron(tmp_path / "cron", "crontab")
+    make_scored(tmp_path)
+    write_pipeline(
+        tmp_path / "nightly.yaml",
+        {"first": {"job": evaluate(tmp_path)}, "second": {"job": evaluate(tmp_path), "needs": "first"}},
+        schedule={"cron": "0 2 * * *", "zone": "UTC"},
+        keep={"runs": 1},
+        notify=[{"on": "end", "command": ["sh", "-c", f"cat >>{tmp_path}/told"]}],
+    )
+    (tmp_path / "site.yaml").write_text("backend: local\n")
+    home = tmp_path / "schedules"
+    environ = {**os.environ, "PATH": f"{cron.bin}:{os.environ['PATH']}", "SEGBATCH_SCHEDULES": str(home)}
+
+    def segbatch(*arguments: str) -> str:
+        command = [sys.executable, "-m", "segbatch", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=WAIT_S)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def night(number: int) -> str:
+        now = (datetime.now(UTC) + timedelta(days=number)).replace(hour=2, minute=0, second=0)
+        said = segbatch("schedule", "fire", "nightly", "--now", now.isoformat())
+        pipeline = find_pipeline("nightly", tmp_path / "runs")
+        assert pipeline is not None
+        until(lambda: (tmp_path / "told").exists() and pipeline.label in (tmp_path / "told").read_text())
+        labels.append(pipeline.label)
+        return said
+
+    labels: list[str] = []
+    assert "added: nightly, 0 2 * * * in UTC" in segbatch("schedule", "add", "nightly.yaml")
+    assert f"0 2 * * * /bin/sh {home}/nightly/entry.sh\n" in (cron.table() or "")
+    night(1)
+    assert "the newest good run" in night(2), "while the new one is under way, the last good one stays"
+    (row,) = json.loads(segbatch("schedule", "list", "--json"))
+    assert (row["outcome"], row["entry"]) == (f"{labels[1]}: done", "installed")
+    assert (tmp_path / "told").read_text().count("stages   first done, second done\n") == 2
+    report = segbatch("report", "nightly")
+    assert report.count("mean IoU 1.0000") == 2
+    assert [
+        line
+        for line in report.splitlines()
+        if not line.startswith((" ", "tiles", "speed", "scores", "masks", "report"))
+    ] == [
+        "first",
+        "second",
+    ]
+    assert "run      nightly/" in segbatch("notify", "nightly", "--print")

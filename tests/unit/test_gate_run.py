@@ -16,6 +16,7 @@ from PIL import Image
 
 from segbatch.errors import InputError, SegbatchError
 from segbatch.evaluation.gate_run import gate_run
+from segbatch.evaluation.gate_task import gate_task
 from segbatch.runs.champions import promote, standing
 from segbatch.runs.holdout import champion_scores, holdout_digest, read_scores, scored_on, unscored_champion
 from segbatch.runs.model_folder import ModelFolder, Registry
@@ -23,6 +24,7 @@ from segbatch.runs.model_registry import register
 from segbatch.runs.run import Run
 from segbatch.spec.gate import Gate
 from tests.support.fake_models import fake_bundle, predicted_run, write_holdout
+from tests.support.worlds import make_run
 
 GATE = Gate()
 
@@ -229,9 +231,7 @@ def test_another_model_does_not_stand_in_for_the_champion(world: World) -> None:
 
 def test_a_bundle_that_is_not_registered_is_compared_but_not_promoted(world: World) -> None:
     champion = world.predict("forest@champion", 0.3)
-    other = shutil.copytree(world.root / "model-new", world.root / "model-other")
-    (other / "model.keras").write_bytes(b"other weights")
-    challenger = world.predict(str(other), 0.1)
+    challenger = world.predict(str(fake_bundle(world.root / "model-stray", "stray")), 0.1)
     with pytest.raises(InputError, match="--model NAME"):
         gate_run(challenger, world.registry, GATE, against=champion)
     assert gate_run(challenger, world.registry, GATE, against=champion, model="forest").result.decision.promote
@@ -272,3 +272,12 @@ def test_what_is_kept_reads_back(world: World) -> None:
     scores = read_scores(challenger)
     assert scored_on(world.forest, "new", scores.holdout) == scores
     assert scored_on(world.forest, "new", "sha256:0") is None
+
+
+def test_the_page_of_a_gate_stage_leads_to_the_challengers_report(world: World) -> None:
+    champion, challenger = world.predict("forest@champion", 0.3), world.predict("forest@new", 0.1)
+    runs = {"challenger": str(challenger.paths.folder), "champion": str(champion.paths.folder)}
+    run = make_run(world.root, "gate", {}, model="forest", output={"registry": str(world.registry.root)}, **runs)
+    assert gate_task(run, lambda line: None) == 0
+    (link,) = (one for one in Page(run.paths.report / "index.html").links if not one.startswith("data:"))
+    assert (run.paths.report / link).resolve() == challenger.paths.report / "index.html"

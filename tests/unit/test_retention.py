@@ -214,7 +214,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("goes    job/20261012-120000-0000, ")
     assert out[0].endswith(" kB: 2 newer runs")
-    assert out[1].startswith("3 runs looked at; would go: 1 runs, 0 times checkpoints, ")
+    assert out[1].startswith("runs 3, to go 1, checkpoints to go 0, ")
     assert call(monkeypatch, "--keep-days", "1", "--json", *home) == 0
     told = json.loads(capsys.readouterr().out)
     assert [one["why"] for one in told["going"]] == ["older than 1 day"] * 2

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from segbatch.cluster.cron.firing import Firing, own_delay
+from segbatch.cluster.cron.overlap import Way
 from segbatch.cluster.cron.store import ScheduleRecord, StoredSchedule, default_home, load, save
 from segbatch.cluster.prune import used_by_schedules
-from segbatch.errors import InputError, SegbatchError
+from segbatch.errors import InputError, NothingToDo, SegbatchError
 from segbatch.runs import ledger
 from segbatch.runs.claims import claim_round
 from segbatch.runs.layout import RunPaths
@@ -61,13 +62,13 @@ class Nights:
     waits: list[float] = field(default_factory=list)
     broken: str = ""
 
-    def start(self, after: str) -> Run:
+    def start(self, way: Way) -> Run:
         if self.broken:
             raise InputError(self.broken)
         run = write_run(self.folder, tasks=1, run_id=f"run-{len(self.runs)}")
         self.begin(run)
         self.runs.append(run)
-        self.afters.append(after)
+        self.afters.append(way.after)
         return run
 
     def begin(self, run: Run) -> None:
@@ -171,8 +172,12 @@ def test_a_start_whose_process_died_is_named_and_not_repeated(nights: Nights) ->
 
 
 def test_a_start_with_nothing_to_do_is_no_failure(nights: Nights) -> None:
-    nights.start = lambda after: None  # type: ignore[method-assign, assignment, return-value]
-    assert nights.wake(FIRST) == "skipped there was nothing to do"
+    def start(way: Way) -> Run:
+        raise NothingToDo("no tile is new")
+
+    nights.start = start  # type: ignore[method-assign]
+    assert nights.wake(FIRST) == "nothing no tile is new"
+    assert nights.wake(FIRST) == ""
 
 
 def test_by_hand_is_no_occurrence(nights: Nights) -> None:
@@ -261,12 +266,12 @@ def test_a_night_that_still_runs_on_slurm(tmp_path: Path, on_slurm: World, rule:
     site = Site(backend="slurm", min_poll_seconds=0.01)
     nights = Nights(tmp_path, make(tmp_path, overlap=rule), site)
 
-    def start(after: str) -> Run:
+    def start(way: Way) -> Run:
         run = write_run(tmp_path, tasks=1, run_id=f"run-{len(nights.runs)}")
         run.paths.job.write_text(JOB)
-        on_slurm.scheduler().start(run, after=after)
+        on_slurm.scheduler().start(run, after=way.after)
         nights.runs.append(run)
-        nights.afters.append(after)
+        nights.afters.append(way.after)
         return run
 
     nights.start = start  # type: ignore[method-assign]

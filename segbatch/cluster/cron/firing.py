@@ -10,18 +10,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from segbatch.cluster.cron.decision import Decision, decide, delay
-from segbatch.cluster.cron.overlap import make_way
+from segbatch.cluster.cron.overlap import Way, make_way
 from segbatch.cluster.cron.store import Fire, StoredSchedule, iso, load
-from segbatch.errors import SegbatchError
+from segbatch.cluster.works import Work
+from segbatch.errors import NothingToDo, SegbatchError
 from segbatch.runs.claims import claim_round, seal_round
 from segbatch.runs.layout import RunPaths
 from segbatch.runs.process import process_identity
-from segbatch.runs.run import Run
 from segbatch.spec.site import Site
 
-Start = Callable[[str], Run | None]
-"""Starts the job; the argument is what its tasks wait for, as sbatch takes it; empty for nothing. Returns None where
-there was nothing to do."""
+Start = Callable[[Way], Work]
+"""Starts the job, to wait for what the argument says; raises NothingToDo where there is nothing to start."""
 
 
 @dataclass(frozen=True)
@@ -93,15 +92,17 @@ class Firing:
             elif load(self.stored.folder.parent, self.stored.name).record.paused and not self._found(key).by_hand:
                 self.stored.note(key, "skipped", why="paused meanwhile")
             else:
-                run = self.start(way.after)
-                if run is None:
-                    self.stored.note(key, "skipped", why="there was nothing to do")
-                    return self._found(key)
+                run = self.start(way)
                 self.stored.note(key, "started", run=run.label, folder=str(run.paths.folder), after=way.after)
+        except NothingToDo as error:
+            self.stored.note(key, "nothing", why=str(error))
         except SegbatchError as error:
             self.stored.note(key, "failed", why=str(error))
-        except BaseException as error:
+        except Exception as error:
+            # Nobody watches, so it must end where it is looked for.
             self.stored.note(key, "failed", why=f"{type(error).__name__}: {error}")
+        except BaseException as error:
+            self.stored.note(key, "failed", why=type(error).__name__)
             raise
         return self._found(key)
 

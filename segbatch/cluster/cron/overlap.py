@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from segbatch.cluster.backend import choose_backend, slurm_scheduler
 from segbatch.cluster.cron.store import Fire
-from segbatch.cluster.local import LocalScheduler
-from segbatch.cluster.observe import Observer
-from segbatch.cluster.scheduler import Scheduler
+from segbatch.cluster.pipelines import next_end
+from segbatch.cluster.works import WorkStatus, at_work, look, look_all, open_work, stop
 from segbatch.errors import InputError
-from segbatch.runs.run import Run, open_run
-from segbatch.runs.status import RunStatus
 from segbatch.spec.site import Site
 
 LOOK_BACK = 5
@@ -32,13 +30,15 @@ class Way:
     """Why not, in words; empty if it may."""
     after: str = ""
     """What its tasks wait for, as sbatch takes it; empty for nothing."""
+    behind: Path | None = None
+    """Folder of the run that they wait for by that."""
 
 
 @dataclass(frozen=True)
 class _Others:
     """What is at work: runs, and starts that have no run yet."""
 
-    runs: Sequence[RunStatus]
+    runs: Sequence[WorkStatus]
     starts: Sequence[Fire]
 
     def __len__(self) -> int:
@@ -64,15 +64,14 @@ def make_way(
     Raises:
         SegbatchError: a run cannot be stopped from here.
     """
-    observer = Observer(site)
-    others = _look(earlier(), observer)
+    others = _look(earlier(), site)
     if not len(others):
         return Way()
     if rule == "replace":
         if others.starts:
             return Way(skip=f"the start of {others.starts[0].key} is just under way")
         for status in others.runs:
-            _stop(status.run, status.backend, site, observer, sleep)
+            _stop(status, site, sleep)
         return Way()
     unknown = next((status for status in others.runs if status.state == "unknown"), None)
     if rule == "skip" or unknown is not None:
@@ -80,54 +79,48 @@ def make_way(
     if len(others) > 1:
         return Way(skip="one start waits already for the run before")
     if others.runs and others.runs[0].backend == "slurm" and choose_backend(backend, site) == "slurm":
-        return Way(after=slurm_scheduler(site).ends(others.runs[0].run))
-    return _wait(others, earlier, observer, sleep)
+        folder = others.runs[0].folder
+        return Way(after=next_end(folder, slurm_scheduler(site)), behind=folder)
+    return _wait(others, earlier, site, sleep)
 
 
-def _look(fires: Sequence[Fire], observer: Observer) -> _Others:
+def _look(fires: Sequence[Fire], site: Site) -> _Others:
     runs = []
     for fire in [fire for fire in fires if fire.run is not None][-LOOK_BACK:]:
         try:
-            runs.append(open_run(fire.run))  # type: ignore[arg-type]
+            runs.append(open_work(fire.run))  # type: ignore[arg-type]
         except InputError:
             # It was removed since.
             continue
-    open_runs = [status for status in observer.look_all(runs, explain=False) if _open(status)]
+    open_runs = [status for status in look_all(runs, site) if at_work(status)]
     return _Others(open_runs, [fire for fire in fires if fire.at_work])
 
 
-def _open(status: RunStatus) -> bool:
-    """Whether a run may still be at work; one that nobody can ask about counts."""
-    return not status.over or status.state == "unknown"
-
-
-def _words(others: _Others, unknown: RunStatus | None) -> str:
+def _words(others: _Others, unknown: WorkStatus | None) -> str:
     if unknown is not None:
-        return f"nobody can tell whether {unknown.run.label} is still at work"
+        return f"nobody can tell whether {unknown.label} is still at work"
     if others.runs:
-        return f"{others.runs[-1].run.label} is still {others.runs[-1].state}"
+        return f"{others.runs[-1].label} is still {others.runs[-1].state}"
     return f"the start of {others.starts[0].key} is just under way"
 
 
-def _wait(
-    others: _Others, earlier: Callable[[], Sequence[Fire]], observer: Observer, sleep: Callable[[float], None]
-) -> Way:
+def _wait(others: _Others, earlier: Callable[[], Sequence[Fire]], site: Site, sleep: Callable[[float], None]) -> Way:
     """Wait here, where no scheduler does it."""
     while len(others):
         if any(status.state == "unknown" for status in others.runs):
             return Way(skip=_words(others, others.runs[0]))
         sleep(POLL_S)
-        others = _look(earlier(), observer)
+        others = _look(earlier(), site)
     return Way()
 
 
-def _stop(run: Run, backend: str, site: Site, observer: Observer, sleep: Callable[[float], None]) -> None:
+def _stop(status: WorkStatus, site: Site, sleep: Callable[[float], None]) -> None:
     """End a run; on this machine wait for its end, since the new one needs its place."""
-    scheduler: Scheduler = slurm_scheduler(site) if backend == "slurm" else LocalScheduler()
-    scheduler.cancel(run)
+    stop(status, site)
+    work = open_work(status.folder)
     waited = 0.0
-    while backend != "slurm" and _open(observer.look(run)):
+    while status.backend != "slurm" and at_work(look(work, site)):
         sleep(1.0)
         waited += 1.0
         if waited == PATIENCE_S:
-            scheduler.cancel(run, now=True)
+            stop(status, site, now=True)

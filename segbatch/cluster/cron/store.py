@@ -30,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 BELIEVED_S = 7200.0
 """Age at which a start on another machine, which cannot be asked, is no longer believed to go on."""
 
-Event = Literal["taken", "started", "skipped", "failed", "missed"]
+Event = Literal["taken", "started", "nothing", "skipped", "failed", "missed"]
 EVENTS = get_args(Event)
 
 

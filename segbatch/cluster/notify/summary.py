@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from segbatch.runs.ledger import submissions
+from segbatch.runs.pipeline_status import PipelineStatus
 from segbatch.runs.run import Run
 from segbatch.runs.status import RunStatus
 from segbatch.runs.words import duration
@@ -38,7 +39,7 @@ class Summary:
         return "".join(f"{line}\n" for line in self.lines)
 
 
-def outcome_of(status: RunStatus) -> Outcome | None:
+def outcome_of(status: RunStatus | PipelineStatus) -> Outcome | None:
     """Whether a run has come to a good end, a bad one or a wanted one; None while it has not."""
     if not status.over or status.state in ("pending", "unknown"):
         return None
@@ -66,7 +67,7 @@ def summarize(status: RunStatus, now: float | None = None) -> Summary:
         "outcome": f"{status.state}{code}",
         "tasks": _tasks(status),
         **figures.rows,
-        "time": f"begun {_moment(began)}, took {duration(spent)}" if began else "",
+        "time": f"begun {moment(began)}, took {duration(spent)}" if began else "",
         "cause": _cause(status),
         "report": str(figures.report) if figures.report is not None else "",
         "next": status.hint or f"segbatch report {run.paths.folder}",
@@ -84,7 +85,7 @@ def summarize(status: RunStatus, now: float | None = None) -> Summary:
         "scores": figures.scores,
         "report": str(figures.report) if figures.report is not None else None,
     }
-    return Summary(f"segbatch: {run.label} {status.state}", outcome, _lines(rows), facts)
+    return Summary(f"segbatch: {run.label} {status.state}", outcome, text_lines(rows), facts)
 
 
 def not_started(name: str, job: str, words: str, log: Path) -> Summary:
@@ -105,7 +106,7 @@ def not_started(name: str, job: str, words: str, log: Path) -> Summary:
         "next": f"put it right, then: segbatch schedule run-now {name}",
     }
     facts = {"schedule": name, "job": Path(job).name, "outcome": "failure", "state": "not started", "cause": words}
-    return Summary(f"segbatch: {name} could not be started", "failure", _lines(rows), facts)
+    return Summary(f"segbatch: {name} could not be started", "failure", text_lines(rows), facts)
 
 
 @dataclass(frozen=True)
@@ -168,11 +169,13 @@ def _cause(status: RunStatus) -> str:
     return ""
 
 
-def _moment(seconds: float) -> str:
+def moment(seconds: float) -> str:
+    """Write a moment, given in seconds since the epoch, to the minute in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="minutes").replace("+00:00", " UTC")
 
 
-def _lines(rows: Mapping[str, str]) -> tuple[str, ...]:
+def text_lines(rows: Mapping[str, str]) -> tuple[str, ...]:
+    """Write what is said by key as lines, ten at most, cut where they are too long; keys without text are left out."""
     width = max(map(len, rows))
     said = [f"{key:<{width}}  {text}" for key, text in rows.items() if text]
     return tuple(line if len(line) <= _WIDEST else f"{line[: _WIDEST - 3]}..." for line in said[:MOST_LINES])

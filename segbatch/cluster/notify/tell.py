@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+from segbatch.cluster.notify.pipeline_summary import summarize_pipeline
 from segbatch.cluster.notify.programs import run_command, send_mail
 from segbatch.cluster.notify.summary import Outcome, Summary, outcome_of, summarize
 from segbatch.cluster.notify.webhook import post
 from segbatch.errors import SegbatchError
 from segbatch.runs.files import append_line
 from segbatch.runs.ledger import submissions
+from segbatch.runs.pipeline_status import PipelineStatus
+from segbatch.runs.pipelines import Pipeline
 from segbatch.runs.run import Run
 from segbatch.runs.status import RunStatus, run_status
 from segbatch.spec.notify import Notice, Notices
@@ -35,19 +38,24 @@ class Told:
         return f"not told: {self.to}: {self.trouble}" if self.trouble else f"told: {self.to}"
 
 
-def notices_of(run: Run) -> Notices:
+def notices_of(run: Run | Pipeline) -> Notices:
     """Whom a run is to tell: those its job names, else those of the site that it was submitted to."""
-    return run.job.notify or Site.model_validate(run.record.site).notify
+    said = run.record.notify if isinstance(run, Pipeline) else run.job.notify
+    return said or Site.model_validate(run.record.site).notify
 
 
 def tell_end(
-    run: Run, status: RunStatus | None = None, environ: Mapping[str, str] = os.environ, *, again: bool = False
+    run: Run | Pipeline,
+    status: RunStatus | PipelineStatus | None = None,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    again: bool = False,
 ) -> list[Told]:
     """Tell of a run's end, unless that was done before; nothing is said of a run that is not over.
 
     Args:
         run: the run.
-        status: what became of it; told from its folder by default.
+        status: what became of it; of a single run told from its folder by default.
         environ: holds secrets that are named by variable.
         again: tell although it was done before.
 
@@ -57,14 +65,16 @@ def tell_end(
     notices = notices_of(run)
     if not notices:
         return []
-    found = run_status(Run(run.paths, run.record)) if status is None else status
+    found = run_status(Run(run.paths, run.record)) if status is None and isinstance(run, Run) else status
+    if found is None:
+        raise TypeError("of a pipeline the status must be given")
     outcome = outcome_of(found)
     if outcome is None or not (_claimed(run, outcome) or again):
         return []
     on_slurm = found.backend == "slurm"
     told = []
     for notice in wanted(notices, outcome, on_slurm=on_slurm):
-        said = _send(notice, summarize(found), environ)
+        said = _send(notice, summary_of(found, outcome), environ)
         told.append(said)
         append_line(
             run.paths.notices(_key(run, outcome)), {"time": time.time(), "to": said.to, "trouble": said.trouble}
@@ -72,10 +82,15 @@ def tell_end(
     return told
 
 
-def tell_and_log(run: Run) -> None:
+def summary_of(status: RunStatus | PipelineStatus, outcome: Outcome) -> Summary:
+    """Sum up a run, or a pipeline's, in ten lines."""
+    return summarize_pipeline(status, outcome) if isinstance(status, PipelineStatus) else summarize(status)
+
+
+def tell_and_log(run: Run | Pipeline, status: PipelineStatus | None = None) -> None:
     """Tell of a run's end and say on standard error what came of it; never fails."""
     try:
-        for told in tell_end(run):
+        for told in tell_end(run, status):
             print(told, file=sys.stderr, flush=True)
     except Exception as error:
         # The terminal may be gone, or the folder full; the run's end stays what it is.
@@ -120,12 +135,12 @@ def _way(notice: Notice, summary: Summary, environ: Mapping[str, str]) -> tuple[
     return name, lambda: post(hook, summary, environ)
 
 
-def _key(run: Run, outcome: Outcome) -> str:
+def _key(run: Run | Pipeline, outcome: Outcome) -> str:
     """What tells one end of a run from a later one, after a resume."""
     return f"{len(submissions(run.paths))}-{outcome}"
 
 
-def _claimed(run: Run, outcome: Outcome) -> bool:
+def _claimed(run: Run | Pipeline, outcome: Outcome) -> bool:
     """Take the right to tell of this end; only one process gets it."""
     path = run.paths.notices(_key(run, outcome))
     path.parent.mkdir(exist_ok=True)

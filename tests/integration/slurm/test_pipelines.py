@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shlex
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from segbatch.cluster.cron.store import ScheduleRecord, StoredSchedule, load, save
+from segbatch.runs.pipelines import find_pipeline
+from segbatch.spec.schedule import Schedule
 from tests.integration.slurm.world import LABELS, User
 from tests.support.slurm_cluster import SlurmCluster
 from tests.support.worlds import make_tiles
@@ -28,7 +32,7 @@ def user(slurm: SlurmCluster, tmp_path: Path, repo: Path) -> User:
     return made
 
 
-def stage(user: User, *needs: str, images: str = "images") -> dict[str, Any]:
+def stage(user: User, *needs: str, images: str = "images", **more: Any) -> dict[str, Any]:
     data = {
         "root": str(user.folder / "data"),
         "images": images,
@@ -36,14 +40,40 @@ def stage(user: User, *needs: str, images: str = "images") -> dict[str, Any]:
         "predictions": {"folder": "predicted"},
     }
     resources = {"memory": 300, "cpus": 1, "time": 10}
-    job = {"kind": "evaluate", "labels": LABELS, "data": data, "resources": resources}
+    job = {"kind": "evaluate", "labels": LABELS, "data": data, "resources": resources, **more}
     return {"job": job, "needs": list(needs)}
 
 
-def pipeline(user: User, **stages: dict[str, Any]) -> str:
+def pipeline(user: User, notify: list[dict[str, Any]] | None = None, **stages: dict[str, Any]) -> str:
     path = user.folder / "nightly.yaml"
-    path.write_text(yaml.safe_dump({"kind": "pipeline", "stages": stages}, sort_keys=False))
+    written = {"kind": "pipeline", "notify": notify or [], "stages": stages}
+    path.write_text(yaml.safe_dump(written, sort_keys=False))
     return path.name
+
+
+def every_night(user: User, overlap: str) -> StoredSchedule:
+    """A schedule as `schedule add` leaves it; nobody wakes it but the test."""
+    now = datetime.now(UTC)
+    record = ScheduleRecord(
+        name="nightly",
+        job=str(user.folder / "nightly.yaml"),
+        site=str(user.folder / "site.yaml"),
+        backend="slurm",
+        schedule=Schedule.model_validate({"cron": "0 2 * * *", "overlap": overlap}),
+        zone="UTC",
+        here="UTC",
+        via="crontab",
+        host="login",
+        cwd=str(user.folder),
+        python=sys.executable,
+        since=now.isoformat(),
+    )
+    return save(user.folder / "schedules", record)
+
+
+def night(user: User, number: int) -> str:
+    now = (datetime.now(UTC) + timedelta(days=number)).replace(hour=2, minute=0, second=0)
+    return user.type("schedule", "fire", "nightly", "--now", now.isoformat(), "--home", str(user.folder / "schedules"))
 
 
 def states(found: dict[str, Any]) -> dict[str, str]:
@@ -87,3 +117,34 @@ def test_cancelled_between_stages_it_stays_so_until_resumed(user: User) -> None:
     if found["state"] == "cancelled":
         user.type("resume", "nightly")
     assert user.over("nightly", timeout=200)["state"] == "done"
+
+
+def test_a_night_that_still_runs_when_the_next_one_is_due(user: User) -> None:
+    told = user.folder / "told"
+    notify = [{"on": "end", "command": ["sh", "-c", f"cat >>{told}"]}]
+    # Held until somebody releases it, so that it is at work as long as the test wants.
+    pipeline(user, notify, a=stage(user, slurm={"hold": True}), b=stage(user, "a"))
+    stored = every_night(user, "skip")
+    assert "then goes on" in night(user, 1)
+    first = find_pipeline("nightly", user.folder / "runs")
+    assert first is not None
+    assert f"skipped: {first.label} is still queued" in night(user, 2)
+
+    stored.with_record(schedule=stored.record.schedule.model_copy(update={"overlap": "queue"}))
+    pipeline(user, notify, a=stage(user), b=stage(user, "a"))
+    said = night(user, 3)
+    assert f"waits for {first.label}: job" in said
+    assert user.status("nightly")["state"] == "queued"
+    user.type("resume", str(first.paths.folder / "stages" / "a"))
+    found = user.over("nightly", timeout=300)
+    assert (found["state"], set(states(found).values())) == ("done", {"done"}), found
+    assert found["run"] != first.label
+    ends = [
+        (user.folder / "runs" / name / "stages" / part / "report" / "summary.json").stat().st_mtime
+        for name, part in ((first.label, "b"), (found["run"], "a"))
+    ]
+    assert ends == sorted(ends), "one after the other"
+    user.slurm.wait_for(lambda: told.read_text().count("outcome  done, exit code 0") == 2, 60, "the notices")
+    assert told.read_text().count("stages   a done, b done\n") == 2
+    events = [fire.event for fire in load(user.folder / "schedules", "nightly").fires()]
+    assert events == ["started", "skipped", "started"]
