@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from segbatch.errors import InputError
+from segbatch.models.blocks import MOMENTUM
 from segbatch.models.registry import ENCODERS, Encoder
 from segbatch.models.trainable import set_trainable
 from segbatch.models.weights import ensure_weights, load_weights
@@ -76,6 +77,8 @@ def features_of(
     whole = keras.Model(backbone.inputs[0], [_output(backbone, tap) for tap in encoder.taps], name=model.encoder)
     if path is not None:
         load_weights(path, (backbone, whole))
+    else:
+        _forget_sooner(whole)
     taps = strides_of(encoder)
     if deepest is not None and deepest < encoder.multiple:
         whole = _dilated(whole, taps.get(deepest))
@@ -92,6 +95,17 @@ def features_of(
     set_trainable(network, model.freeze, model.fine_tune_from)
     maps = network(inputs)
     return dict(zip(wanted, maps if isinstance(maps, list) else [maps], strict=True))
+
+
+def _forget_sooner(network: keras.Model) -> None:
+    """Let the statistics of an untrained encoder follow its weights, which change fast.
+
+    Keras' own 0.99 and 0.999 are for trained weights: from random ones it takes thousands of steps until validation
+    sees what training sees.
+    """
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = MOMENTUM
 
 
 def _dilated(network: keras.Model, tap: str | None) -> keras.Model:

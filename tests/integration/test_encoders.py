@@ -114,3 +114,13 @@ def test_every_name_that_a_job_may_say_is_there():
         variant = name[-2:]
         assert ENCODERS.get(name)().published((64, 64)).name == f"efficientnet{variant}_notop.h5"
         assert hasattr(keras.applications, f"EfficientNet{variant.upper()}")
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50", "efficientnet_b0"])
+def test_statistics_of_an_untrained_encoder_have_forgotten_their_beginning_after_fifty_steps(name):
+    inputs = keras.Input((32, 32, 3))
+    features = features_of(Model(encoder=name, input=(32, 32), weights=None), inputs)
+    network = keras.Model(inputs, list(features.values()))
+    norms = [layer for layer in network._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    assert len(norms) > 10
+    assert max(layer.momentum**50 for layer in norms) < 0.01
