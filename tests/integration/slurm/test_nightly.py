@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +25,7 @@ SIDE = 32
 @pytest.fixture
 def user(slurm: SlurmCluster, tmp_path: Path, repo: Path) -> User:
     made = User(slurm, tmp_path)
-    # What starts on a node has no environment of this checkout.
-    program = tmp_path / "python here"
-    program.write_text(f'#!/bin/bash\nexport PYTHONPATH={shlex.quote(str(repo))}\nexec {sys.executable} "$@"\n')
-    program.chmod(0o755)
-    made.site(python=str(program))
+    made.checkout(repo)
     make_tiles(tmp_path / "data", 16, size=(SIDE, SIDE))
     make_tiles(tmp_path / "data" / "holdout", 12, size=(SIDE, SIDE), seed=9)
     return made
@@ -106,7 +100,7 @@ def test_nights(user: User) -> None:
     assert set(states(user.status("nightly")).values()) == {"skipped"}
 
     grow(user, 2)
-    user.type("submit", file, "--backend", "slurm", "--set", "stages.gate.job.gate.min_gain=0.9")
+    user.type("submit", file, "--backend", "slurm")
     kill_training(user)
     killed = user.over("nightly", timeout=200)
     assert killed["state"] in ("failed", "killed"), killed
@@ -114,7 +108,14 @@ def test_nights(user: User) -> None:
     user.type("resume", "nightly")
     second = user.over("nightly", timeout=400)
     assert (second["state"], second["code"]) == ("done", 0), second
-    assert "stays the champion" in user.type("status", "nightly")
+    assert states(second)["gate-champion"] == "unneeded"
     found = models(user)
-    assert (found["champion"], len(found["versions"])) == (champion, 2)
+    assert found["champion"] == found["versions"][0]["version"] != champion
     assert found["versions"][0]["parent"] == f"forest@{champion}"
+
+    grow(user, 3)
+    user.type("submit", file, "--backend", "slurm", "--set", "stages.gate.job.gate.min_gain=0.9")
+    third = user.over("nightly", timeout=400)
+    assert (third["state"], third["code"]) == ("done", 0), third
+    assert "stays the champion" in user.type("status", "nightly")
+    assert (models(user)["champion"], len(models(user)["versions"])) == (found["champion"], 3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,11 +21,7 @@ from tests.support.worlds import make_tiles
 @pytest.fixture
 def user(slurm: SlurmCluster, tmp_path: Path, repo: Path) -> User:
     made = User(slurm, tmp_path)
-    # What starts on a node has no environment of this checkout.
-    program = tmp_path / "python here"
-    program.write_text(f'#!/bin/bash\nexport PYTHONPATH={shlex.quote(str(repo))}\nexec {sys.executable} "$@"\n')
-    program.chmod(0o755)
-    made.site(python=str(program))
+    made.checkout(repo)
     make_tiles(tmp_path / "data", 6, size=(16, 16))
     (tmp_path / "data" / "predicted").symlink_to("masks")
     return made

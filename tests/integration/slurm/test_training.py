@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-import shlex
 import signal
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +26,7 @@ def user(slurm: SlurmCluster, tmp_path: Path, repo: Path, monkeypatch: pytest.Mo
     made = User(slurm, tmp_path)
     # The cluster starts with a bare environment, and jobs do not have that of whoever submits them.
     monkeypatch.setenv("PYTHONPATH", str(repo))
-    program = tmp_path / "python here"
-    program.write_text(f'#!/bin/bash\nexport PYTHONPATH={shlex.quote(str(repo))}\nexec {sys.executable} "$@"\n')
-    program.chmod(0o755)
-    made.site(python=str(program))
+    made.checkout(repo)
     return made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -41,6 +42,13 @@ class User:
         """Write the site file."""
         values = {"min_poll_seconds": 0.2, **settings}
         (self.folder / "site.yaml").write_text(yaml.safe_dump(values))
+
+    def checkout(self, repo: Path) -> None:
+        """Let tasks run the code of a checkout: what starts on a node has no environment of whoever submits."""
+        program = self.folder / "python here"
+        program.write_text(f'#!/bin/bash\nexport PYTHONPATH={shlex.quote(str(repo))}\nexec {sys.executable} "$@"\n')
+        program.chmod(0o755)
+        self.site(python=str(program))
 
     def predict(self, archive: Path, **sections: Any) -> Path:
         """Write a predict job of several tasks over an archive made by `make_archive`."""
