@@ -26,14 +26,14 @@ COMMANDS = {
     "requeue": "segbatch.cli.resume:requeue",
     "cancel": "segbatch.cli.resume:cancel",
     "status": "segbatch.cli.watch:status",
-    "schedule": "segbatch.cli.schedule:schedule",
-    "notify": "segbatch.cli.notify:notify",
     "logs": "segbatch.cli.logs:logs",
     "runs": "segbatch.cli.watch:runs",
     "report": "segbatch.cli.report:report",
     "verify": "segbatch.cli.verify:verify",
     "compare": "segbatch.cli.compare:compare",
     "models": "segbatch.cli.models:models",
+    "schedule": "segbatch.cli.schedule:schedule",
+    "notify": "segbatch.cli.notify:notify",
     "prune": "segbatch.cli.prune:prune",
 }
 
@@ -70,7 +70,7 @@ class CommandTable(click.Group):
 @click.group(cls=CommandTable, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(segbatch.__version__, prog_name="segbatch")
 def cli() -> None:
-    """Run segmentation jobs described in YAML: train, predict, evaluate.
+    """Run segmentation jobs described in YAML: train, predict, evaluate, and all of it every night.
 
     \b
     segbatch submit jobs/demo-train.yaml --wait    train, and watch
