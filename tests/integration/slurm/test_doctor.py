@@ -157,7 +157,15 @@ def test_stopping_it_leaves_no_job(slurm: SlurmCluster, tmp_path: Path, number: 
         slurm.node_drain(node)
     (tmp_path / "site.yaml").write_text(QUICK)
     environ = {**slurm.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    process = subprocess.Popen(command("--deep"), cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command("--deep"),
+        cwd=tmp_path,
+        env=environ,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Tests that are run in the background have it ignored, and so would what they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     slurm.wait_for(slurm.jobs, 30, "its job")
     process.send_signal(number)
     out, _ = process.communicate(timeout=60)
