@@ -311,7 +311,7 @@ def _shard_size(job: TrainJob | PredictJob | EvaluateJob, tiles: int, measured: 
     if isinstance(job, EvaluateJob):
         return max(tiles, 1)
     if job.predict.tasks == "auto":
-        wanted = tiles_of_a_task(job, measured)
+        wanted = min(tiles_of_a_task(job, measured), max(tiles, 1))
     else:
         wanted = job.predict.shard_size or math.ceil(tiles / job.predict.tasks)
     batch = job.predict.batch_size

@@ -23,7 +23,7 @@ import pytest
 from PIL import Image
 
 from segbatch.errors import Exit, InputError
-from segbatch.runs import plan
+from segbatch.runs import creation, plan
 from segbatch.runs.files import maker_of
 from segbatch.runs.journal import read_task
 from segbatch.runs.run import Run, open_run
@@ -350,9 +350,9 @@ def test_two_runs_never_share_a_folder(
     """Submitted within the same second, with the same token: the second is refused and the first left alone."""
     before = {path: path.read_bytes() for path in run.paths.folder.rglob("*") if path.is_file()}
     token = run.record.id.rpartition("-")[2]
-    monkeypatch.setattr(plan.secrets, "token_hex", lambda size: token)
+    monkeypatch.setattr(creation.secrets, "token_hex", lambda size: token)
     created = datetime.fromisoformat(run.record.created).astimezone(UTC)
     again = plan.make_plan(run.job, tmp_path / "job.yaml", runs_root=tmp_path / "runs")
     with pytest.raises(InputError, match="File exists"):
-        plan.create_run(again, now=created)
+        creation.create_run(again, now=created)
     assert {path: path.read_bytes() for path in run.paths.folder.rglob("*") if path.is_file()} == before
