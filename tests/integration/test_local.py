@@ -22,7 +22,7 @@ from segbatch.runs.run import Run, find_run
 from segbatch.runs.status import run_status
 from tests.support.worlds import make_tiles, write_job
 
-WAIT_S = 60
+WAIT_S = 180
 LABELS = {"name": "two", "classes": [{"id": 0, "name": "ground"}, {"id": 1, "name": "forest"}]}
 
 
@@ -124,8 +124,9 @@ def test_stopped_and_resumed_ends_complete(job: Path, stop: str) -> None:
     else:
         os.kill(process.pid, signal.SIGINT if stop == "interrupt" else signal.SIGHUP)
         assert process.wait() == 85
-    until(lambda: run_status(run).state in ("cancelled", "killed", "done"))
+    until(lambda: run_status(run).over)
     status = run_status(run)
+    assert status.state in ("cancelled", "killed", "interrupted", "done"), status
     if status.state != "done":
         assert "segbatch resume" in status.hint
     outcome = segbatch(job.parent, "resume", "score", "--wait")
