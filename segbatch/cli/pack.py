@@ -36,7 +36,7 @@ def pack(folder: Path, out: Path, size: int, masks: Path | None) -> int:
     an interruption the same command goes on.
 
     \b
-    segbatch pack archive/tiles /work/tiles
+    segbatch pack archive/tiles packed
     segbatch pack data/images packed --masks data/masks --size 1G
     """
     from segbatch.runs.packing import pack_folder
