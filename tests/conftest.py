@@ -7,10 +7,12 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests.support.needs import lacking
 
 # A busy machine is no failure.
 settings.register_profile("patient", deadline=None)
@@ -25,13 +27,6 @@ REPO = Path(__file__).parent.parent
 def repo() -> Path:
     """The checkout."""
     return REPO
-
-
-def lacking(what: str) -> NoReturn:
-    """Skip a test for want of something; in CI, where everything must be there, fail."""
-    if os.environ.get("CI"):
-        pytest.fail(what)
-    pytest.skip(what)
 
 
 @pytest.fixture(scope="session")

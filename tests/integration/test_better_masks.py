@@ -33,6 +33,7 @@ from segbatch.spec.job import PredictJob
 from segbatch.spec.labels import Labels
 from segbatch.worker import run_task
 from tests.support.labels import TWO_CLASSES
+from tests.support.needs import lacking
 from tests.support.tiny_training import THREE, TRAIN, TWO, make_job, run
 from tests.support.tiny_training import make_tiles as make_training_tiles
 from tests.support.worlds import green_model, make_bundle, make_run, make_tiles, mixing_model, outputs
@@ -322,7 +323,7 @@ def test_other_engines_see_the_same_views(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     if missing := missing_packages(engine):
-        pytest.skip(f"no {missing}")
+        lacking(f"no {', '.join(missing)}: pip install -e '.[dev]'")
     bundle = load_bundle(chosen[0] / "model")
     settings = Predict.model_validate(
         {"batch_size": 2, "test_time_augmentation": ALL, "probabilities": 16, "fit": fit, "threshold": 0.5}

@@ -20,6 +20,7 @@ from segbatch.runs.measured import read_measured
 from segbatch.runs.run import Run
 from segbatch.spec.engines import missing_packages
 from segbatch.worker import STOP_SIGNALS, run_task
+from tests.support.needs import lacking
 from tests.support.worlds import make_bundle, make_run, make_tiles, mixing_model, write_job
 
 pytestmark = pytest.mark.tensorflow
@@ -62,7 +63,7 @@ def masks(run: Run) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 def test_an_engine_gives_tensorflows_masks_and_exports_once(world: Path, tmp_path: Path, engine: str) -> None:
     if missing := missing_packages(engine):
-        pytest.skip(f"no {', '.join(missing)}")
+        lacking(f"no {', '.join(missing)}: pip install -e '.[dev]'")
     expected = masks(predicted(world, tmp_path / "tf", engine="tensorflow"))
     run = predicted(world, tmp_path / "one", engine=engine)
     found = masks(run)

@@ -9,8 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +18,9 @@ from PIL import Image
 from segbatch.runs.attempts import read_attempts
 from segbatch.runs.run import Run, find_run
 from segbatch.runs.status import run_status
+from tests.support.waiting import WAIT_S, until
 from tests.support.worlds import make_tiles, write_job
 
-WAIT_S = 180
 LABELS = {"name": "two", "classes": [{"id": 0, "name": "ground"}, {"id": 1, "name": "forest"}]}
 
 
@@ -30,13 +28,6 @@ def segbatch(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "segbatch", *arguments], cwd=cwd, capture_output=True, text=True, timeout=WAIT_S
     )
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -8,8 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,8 @@ import pytest
 import yaml
 
 from tests.support.labels import TWO_CLASSES
+from tests.support.waiting import WAIT_S, until
 from tests.support.worlds import make_tiles
-
-WAIT_S = 90
 
 
 def segbatch(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -31,13 +28,6 @@ def segbatch(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=WAIT_S,
     )
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def evaluate(**more: Any) -> dict[str, Any]:

@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,17 +14,10 @@ from segbatch.runs.run import find_run
 from segbatch.runs.status import run_status
 from tests.support.fake_cron import FakeCron
 from tests.support.pipelines import evaluate, make_scored, write_pipeline
+from tests.support.waiting import WAIT_S, until
 from tests.support.worlds import make_tiles, write_job
 
-WAIT_S = 120
 CLASSES = [{"id": 0, "name": "ground", "color": "#102030"}, {"id": 1, "name": "forest", "color": "#203040"}]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def test_from_the_job_file_to_a_nightly_run(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,7 @@ from segbatch.cluster.slurm.client import Slurm
 from segbatch.runs.layout import FINISH
 from tests.support.fake_slurm import FakeSlurm
 from tests.support.slurm_runs import Story, write_run
-
-WAIT_S = 60
+from tests.support.waiting import WAIT_S, until
 
 
 @pytest.fixture
@@ -36,13 +35,6 @@ def segbatch(fake: FakeSlurm, *arguments: str) -> subprocess.CompletedProcess[st
         text=True,
         timeout=WAIT_S,
     )
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def submitted(fake: FakeSlurm, tasks: int = 3, run_id: str = "20260101-000000-0000", ago: float = 600) -> Story:
