@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +25,7 @@ from segbatch.runs.model_uses import note_use, uses
 from segbatch.runs.run import Run, open_run
 from tests.support.broken_disk import steps
 from tests.support.fake_models import fake_bundle, predicted_run, write_holdout
+from tests.support.needs import lacking
 
 NIGHT = datetime(2026, 11, 20, 2, 0, tzinfo=UTC)
 ROOT = os.geteuid() == 0
@@ -273,11 +277,27 @@ def test_a_run_and_a_prune_at_once_do_not_miss_each_other(forest: ModelFolder, t
     assert {"begun", "refused"} == set(outcomes)
 
 
-@pytest.mark.skipif(ROOT, reason="root may write everywhere")
+@contextlib.contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Let nobody write in a folder: not root either, whom permissions do not stop."""
+    if not ROOT:
+        folder.chmod(0o555)
+        try:
+            yield
+        finally:
+            folder.chmod(0o755)
+        return
+    for options in (["--bind"], ["-o", "remount,ro,bind"]):
+        done = subprocess.run(["mount", *options, folder, folder], capture_output=True, text=True, check=False)
+        if done.returncode:
+            lacking(f"cannot mount a folder read-only: {done.stderr}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
 def test_a_registry_that_is_read_only_can_be_used(forest: ModelFolder) -> None:
     (one,) = nights(forest, 1)
-    forest.folder.chmod(0o555)
-    try:
+    with read_only(forest.folder):
         assert predicting(forest, f"forest@{one}").record.model == f"forest@{one}"
-    finally:
-        forest.folder.chmod(0o755)

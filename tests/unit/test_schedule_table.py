@@ -19,6 +19,7 @@ from segbatch.cluster.cron.table import Table, choose_via
 from segbatch.errors import InputError, SegbatchError
 from segbatch.spec.schedule import Schedule
 from tests.support.fake_cron import FakeCron
+from tests.support.needs import lacking
 
 GOLDEN = Path(__file__).parent / "golden" / "cron"
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -206,9 +207,10 @@ def test_what_starts_schedules(tmp_path: Path) -> None:
         Table("crontab", bare).read()
 
 
-@pytest.mark.skipif(shutil.which("crontab") is None, reason="no cron is installed")
 def test_the_real_crontab(tmp_path: Path) -> None:
     """Only where its user has no table, so that nothing of a person's is touched."""
+    if shutil.which("crontab") is None:
+        lacking("no crontab: apt-get install cron")
     table = Table("crontab", dict(os.environ))
     if table.read():
         pytest.skip("this user has a crontab")

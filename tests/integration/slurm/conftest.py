@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.needs import lacking
 from tests.support.slurm_cluster import PACKAGES, SlurmCluster, missing_programs
 
 CLUSTERS = ("slurm_cluster", "slurm_database_cluster")
@@ -33,10 +34,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 
 def _running(**description: Any) -> Iterator[SlurmCluster]:
     if missing := missing_programs():
-        advice = f"no {', '.join(missing)}: apt-get install {PACKAGES}"
-        if os.environ.get("CI"):
-            pytest.fail(advice)
-        pytest.skip(advice)
+        lacking(f"no {', '.join(missing)}: apt-get install {PACKAGES}")
     with SlurmCluster(**description) as cluster:
         yield cluster
 
