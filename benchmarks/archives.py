@@ -58,7 +58,7 @@ def _reading(folder: Path) -> tuple[str, bool]:
     import numpy as np
 
     from segbatch.data.formats import ImageFormat
-    from segbatch.data.streams import tile_stream
+    from segbatch.data.tile_stream import TileStream
     from segbatch.runs.listing import find_files
 
     table = bytes(np.arange(256, dtype=np.uint8))
@@ -72,7 +72,7 @@ def _reading(folder: Path) -> tuple[str, bool]:
         wall, cpu = time.perf_counter(), time.process_time()
         count = sum(
             int((batch["size"][:, 0] > 0).numpy().sum())
-            for batch in tile_stream(slots, ImageFormat(3, 8), table, batch_size=BATCH, readers=2)
+            for batch in TileStream(slots, ImageFormat(3, 8), table, batch_size=BATCH, readers=2)
         )
         if count != TILES:
             raise RuntimeError(f"{TILES - count} tiles of {root} could not be read")

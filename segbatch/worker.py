@@ -75,6 +75,10 @@ def _body(run: Run, task: int | None, attempt: int, peers: Peers | None, stop: S
         from segbatch.training.task import train_task
 
         return lambda: train_task(run, task, peers, stop, log)
+    if run.record.pilot:
+        from segbatch.inference.pilot import pilot_task
+
+        return lambda: pilot_task(run, task, attempt, stop, log)
     if run.record.kind == "predict":
         from segbatch.inference.imports import without
 

@@ -89,7 +89,10 @@ def _rows(planned: Plan, site: Site, backend: Backend) -> Iterator[tuple[str, st
         yield "labelled", f"where {planned.labelled_root} is not 0"
     if planned.left_out:
         yield "left out", planned.left_out
-    yield "tasks", f"{planned.tasks} of {planned.shard_size} tiles"
+    if planned.needs_pilot:
+        yield "tasks", "by the model's speed, which a pilot measures first"
+    else:
+        yield "tasks", f"{planned.tasks} of {planned.shard_size} tiles"
     yield (
         "each",
         (

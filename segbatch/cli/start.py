@@ -45,7 +45,7 @@ def start_on_slurm(run: Run, scheduler: SlurmScheduler, begin: Callable[[], Subm
         click.echo(f"watch it with: segbatch status {run.paths.folder} --watch")
         return 0
     try:
-        _wait(run, scheduler)
+        watch_on_slurm(run, scheduler)
     except KeyboardInterrupt:
         click.echo(
             f"\n{run.label} goes on without this terminal. Watch it with: segbatch status {run.paths.folder} --watch\n"
@@ -68,7 +68,8 @@ def _say(made: Submitted) -> None:
         click.echo(f"        job {job} waited for something that cannot come any more, and is removed")
 
 
-def _wait(run: Run, scheduler: SlurmScheduler) -> None:
+def watch_on_slurm(run: Run, scheduler: SlurmScheduler) -> None:
+    """Show how far a run is until it is over."""
     from segbatch.cli.display import live_progress
     from segbatch.cluster.observe import Observer
 

@@ -106,6 +106,8 @@ def begin(
     Returns:
         The run, and the exit code of a command that started it.
     """
+    if planned.needs_pilot:
+        planned = _with_pilot(planned, site, backend)
     if backend != "slurm":
         run = _create(planned, site, backend)
         return run, start_here(run, site, parallel=parallel, wait=wait)
@@ -115,6 +117,19 @@ def begin(
     scheduler.check(planned.tasks)
     run = _create(planned, site, backend)
     return run, start_on_slurm(run, scheduler, lambda: scheduler.start(run, hold=hold, after=after), wait=wait)
+
+
+def _with_pilot(planned: Plan, site: Site, backend: str) -> Plan:
+    """Measure on the first tiles how fast the job is where its tasks run, and cut the work up by that."""
+    from segbatch.cli.pilot import run_pilot
+
+    measured = run_pilot(planned, site, backend)
+    ready = planned.with_measured([*planned.measured, measured])
+    click.echo(
+        f"pilot   {measured.rate:.1f} tiles/s on {measured.node}: {ready.tasks} tasks of {ready.shard_size} tiles, "
+        f"{ready.job.resources.time} min each at most"
+    )
+    return ready
 
 
 def _no_options_of_runs(hold: bool, after: str | None) -> None:

@@ -25,11 +25,12 @@ from segbatch.cluster.slurm.submission import Sender, settle
 from segbatch.errors import Exit, InputError, NothingToDo, NotNeeded, SegbatchError
 from segbatch.runs import ledger
 from segbatch.runs.claims import claim_round, mark_cancelled, seal_round
+from segbatch.runs.pilot_run import read_pilot
 from segbatch.runs.pipeline_status import MOVING, PipelineStatus, StageStatus, judge
 from segbatch.runs.pipelines import Pipeline, is_pipeline_run, open_pipeline
 from segbatch.runs.process import alive, process_identity
 from segbatch.runs.run import Run, open_run
-from segbatch.runs.status import runner_alive
+from segbatch.runs.status import run_status, runner_alive
 from segbatch.spec.site import Site
 
 HERE = "--local"
@@ -110,13 +111,18 @@ def one_driver(pipeline: Pipeline, *, force: bool = False, patience: float = WAI
 
 
 def prepared(pipeline: Pipeline, stage: StageStatus, site: Site, backend: Backend, say: Say) -> Run | None:
-    """Plan a stage whose turn it is and write its run; None, and a note, where it is refused or has nothing to do."""
+    """Plan a stage whose turn it is and write its run, or first that of the pilot which it needs.
+
+    Returns:
+        None, and a note, where it is refused or has nothing to do.
+    """
     made = pipeline.stage(stage.name)
     if made is not None:
         return made
     try:
         plan = pipeline.plan_stage(stage.name)
-        run = pipeline.create_stage(stage.name, plan, check_plan(plan, site, backend))
+        create = pipeline.create_pilot if plan.needs_pilot else pipeline.create_stage
+        run = create(stage.name, plan, check_plan(plan, site, backend))
     except NotNeeded as error:
         pipeline.note("unneeded", stage.name, str(error))
         say(f"{stage.name}: not needed: {error}")
@@ -129,8 +135,18 @@ def prepared(pipeline: Pipeline, stage: StageStatus, site: Site, backend: Backen
         pipeline.note("refused", stage.name, str(error))
         say(f"{stage.name}: refused: {error}")
         return None
-    say(f"{stage.name}: {run.paths.folder}")
+    say(f"{stage.name}: {'its pilot, ' if run.record.pilot else ''}{run.paths.folder}")
     return run
+
+
+def judge_pilot(pipeline: Pipeline, name: str) -> bool:
+    """Tell whether a stage's pilot has measured what it was to measure; refuse the stage if not."""
+    pilot = pipeline.pilot(name)
+    if pilot is not None and read_pilot(pilot) is not None:
+        return True
+    where = pilot.paths.folder if pilot is not None else pipeline.paths.folder
+    pipeline.note("refused", name, f"its pilot failed. See: segbatch logs {where}")
+    return False
 
 
 @dataclass
@@ -172,6 +188,8 @@ class LocalDriver:
                 code = self.run(run)
                 if code == Exit.INTERRUPTED:
                     return code
+                if run.record.pilot and judge_pilot(self.pipeline, stage.name):
+                    tried.discard(stage.name)
 
     def _startable(self, status: PipelineStatus) -> list[StageStatus]:
         """Stages whose turn it is, and those that an earlier attempt left unfinished."""
@@ -230,9 +248,9 @@ def cancel_here(pipeline: Pipeline, *, now: bool = False) -> bool:
     pipeline.note("cancelled")
     found = False
     for record in pipeline.record.stages:
-        run = pipeline.stage(record.name)
-        if run is not None and runner_alive(run):
-            found |= LocalScheduler().cancel(run, now=now)
+        for run in filter(None, (pipeline.stage(record.name), pipeline.pilot(record.name))):
+            if runner_alive(run):
+                found |= LocalScheduler().cancel(run, now=now)
     return found
 
 
@@ -283,6 +301,12 @@ class SlurmDriver:
 
     def _await(self, observer: PipelineObserver, name: str) -> None:
         end = time.monotonic() + SEEN_S
+        pilot = self.pipeline.pilot(name) if self.pipeline.stage(name) is None else None
+        while pilot is not None and time.monotonic() < end:
+            if run_status(pilot).over:
+                judge_pilot(self.pipeline, name)
+                return
+            time.sleep(LOOK_S)
         while time.monotonic() < end:
             stage = next((stage for stage in observer.look().stages if stage.name == name), None)
             if stage is None or stage.state not in MOVING:
@@ -294,6 +318,9 @@ class SlurmDriver:
         return [*(stage for stage in status.stages if stage.run is not None and stage.state in bad), *status.ready()]
 
     def _start(self, stage: StageStatus, number: int) -> None:
+        pilot = self.pipeline.pilot(stage.name) if stage.run is None else None
+        if pilot is not None and self.scheduler.live(pilot).rows:
+            return
         run = prepared(self.pipeline, stage, self.site, "slurm", self.say)
         if run is None:
             return
@@ -330,8 +357,7 @@ class SlurmDriver:
         mark_cancelled(self.pipeline.paths)
         found = self._cancel_advances()
         for record in self.pipeline.record.stages:
-            run = self.pipeline.stage(record.name)
-            if run is not None:
+            for run in filter(None, (self.pipeline.stage(record.name), self.pipeline.pilot(record.name))):
                 found |= self.scheduler.cancel(run, now=now)
         return found
 

@@ -8,7 +8,9 @@ import os
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,23 +19,27 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from segbatch.data.streams import tile_stream
+from segbatch.data.tile_stream import TileStream
 from segbatch.errors import InputError, SegbatchError
+from segbatch.evaluation.counts import pack
 from segbatch.inference.cold_start import ColdStart
 from segbatch.inference.masks import MaskFormat, Written
 from segbatch.inference.prepare import bundle_of_job, cleaning_of, image_format, make_step
 from segbatch.inference.results import TileResult
 from segbatch.inference.step import Step
-from segbatch.inference.task import PredictTask
+from segbatch.inference.task import WRITERS, PredictTask
 from segbatch.inference.windows import WindowStep
 from segbatch.runs.bundles import bundle_digest
 from segbatch.runs.creation import create_run
 from segbatch.runs.files import write_bytes
+from segbatch.runs.journal import NO_TRUTH, JournalRow, JournalWriter
 from segbatch.runs.plan import Plan
 from segbatch.runs.progress import TaskProgress, read_progress
 from segbatch.spec.inference import Predict
 from segbatch.spec.job import PredictJob
 
+Results = Sequence[TileResult | None]
+"""Of one batch, by slot."""
 HELD_BATCHES = 4
 """Batches kept in memory for timing the step."""
 
@@ -81,6 +87,7 @@ class Stages:
         self._root, self._masks_root = plan.images_root, plan.masks_root
         self._runs = itertools.count()
         self.readers = self.settings.readers or len(os.sched_getaffinity(0))
+        self.writers = self.settings.writers or WRITERS
 
     def with_batch(self, batch_size: int) -> Stages:
         """The same with another batch size."""
@@ -136,28 +143,50 @@ class Stages:
 
         return timed(batches * self._batch, run)
 
-    def encode(self, results: Sequence[TileResult]) -> Timed:
-        """Bring masks to their tiles' size, count and encode them, in one thread."""
-        written = self._written(self._folder)
+    def encode(self, batches: Sequence[Results]) -> Timed:
+        """Bring masks to their tiles' size, count and encode them, by as many threads as the task has."""
+        written, tiles = self._written(self._folder), _tiles_of(batches)
 
-        def run() -> None:
-            for number in range(len(self._tiles)):
-                written.encode(written.clean(results[number % len(results)]))
+        def run(numbers: range) -> None:
+            for number in numbers:
+                batch, slot = tiles[number % len(tiles)]
+                if (result := batch[slot]) is not None:
+                    written.encode(written.clean(result))
 
-        return timed(len(self._tiles), run)
+        return self._shared(run)
 
-    def write(self, results: Sequence[TileResult]) -> Timed:
-        """Write encoded masks to their place, in one thread."""
-        written = self._written(self._folder)
-        files = [written.encode(written.clean(result)).mask for result in results]
-        folder = self._folder / f"written-{next(self._runs)}"
+    def write(self, batches: Sequence[Results]) -> Timed:
+        """Write encoded masks to their place and journal them, by as many threads as the task has."""
+        written, folder = self._written(self._folder), self._folder / f"written-{next(self._runs)}"
         folder.mkdir(parents=True)
+        encoded = [written.encode(written.clean(result)) for result in self.results(batches)]
+        journal = JournalWriter(folder / "journal.csv")
 
-        def run() -> None:
-            for number in range(len(self._tiles)):
-                write_bytes(folder / f"{number}.png", files[number % len(files)], durable=False)
+        def run(numbers: range) -> None:
+            for first in range(numbers.start, numbers.stop, self._batch):
+                rows = []
+                for number in range(first, min(first + self._batch, numbers.stop)):
+                    files = encoded[number % len(encoded)]
+                    write_bytes(folder / f"{number}.png", files.mask, durable=False)
+                    told = pack(files.counts) if files.counts is not None else NO_TRUTH
+                    crc = zlib.crc32(files.mask)
+                    rows.append(JournalRow(number, 0, 0, len(files.mask), crc, told, pack(files.predicted)))
+                journal.write(rows)
 
-        return timed(len(self._tiles), run)
+        try:
+            return self._shared(run)
+        finally:
+            journal.close()
+
+    def _shared(self, run: Callable[[range], None]) -> Timed:
+        """Time something done for all tiles by the task's writers, each a share.
+
+        A single one would look cheaper than it is in the task: processors that share a core slow each other down.
+        """
+        count, threads = len(self._tiles), self.writers
+        shares = [range(number * count // threads, (number + 1) * count // threads) for number in range(threads)]
+        with ThreadPoolExecutor(threads) as pool:
+            return timed(count, lambda: list(pool.map(run, shares)))
 
     def cold_start(self) -> dict[str, float]:
         """Start a task of one batch as a process of its own; seconds of each part until its first mask."""
@@ -184,24 +213,24 @@ class Stages:
         progress = TaskProgress(self._folder / "progress.json", len(tiles))
         missing = range(len(tiles))
 
-        stream, left = task.stream(missing, self.bundle.info)
+        stream = task.stream(missing, self.bundle.info)
 
         def run() -> None:
-            task.predict(missing, step, iter(stream), left, progress, ColdStart())
+            task.predict(missing, step, iter(stream), len(stream), progress, ColdStart())
 
         return timed(len(tiles), run)
 
-    def results(self, step: Step | WindowStep) -> list[TileResult]:
-        """Predict the tiles in memory; the results have the size of their tiles."""
-        found = [
-            result
-            for batch in self._held
-            for result in step(batch["image"], batch["size"].numpy(), batch["truth"])
-            if result is not None
-        ]
-        if not found:
+    def batches(self, step: Step | WindowStep) -> list[Results]:
+        """Predict the tiles in memory."""
+        found: list[Results] = [step(batch["image"], batch["size"].numpy(), batch["truth"]) for batch in self._held]
+        if not _tiles_of(found):
             raise InputError("none of the first tiles can be read; `segbatch check JOB --full` says why.")
         return found
+
+    @staticmethod
+    def results(batches: Sequence[Results]) -> list[TileResult]:
+        """Bring masks to their tiles' size."""
+        return [result for batch in batches for result in batch if result is not None]
 
     @property
     def megapixels(self) -> float:
@@ -217,12 +246,12 @@ class Stages:
     def _held(self) -> list[dict[str, tf.Tensor]]:
         return list(itertools.islice(self._stream(self._batch, self.readers), HELD_BATCHES))
 
-    def _stream(self, batch_size: int, readers: int) -> tf.data.Dataset:
+    def _stream(self, batch_size: int, readers: int) -> TileStream:
         slots = [(number, *self._paths(tile.image, tile.mask)) for number, tile in enumerate(self._tiles)]
         slots += [(-1, b"", b"")] * (-len(slots) % batch_size)
         table = self._plan.labels.raw_to_index() if self._masks_root else None
         fmt = image_format(self.bundle.info)
-        return tile_stream(slots, fmt, table, batch_size=batch_size, readers=readers, size=self.job.data.size)
+        return TileStream(slots, fmt, table, batch_size=batch_size, readers=readers, size=self.job.data.size)
 
     def _paths(self, image: str, mask: str) -> tuple[bytes, bytes]:
         truth = os.path.join(self._masks_root, mask) if self._masks_root and mask else ""
@@ -248,7 +277,12 @@ class _Aside:
         pass
 
 
-def timed(tiles: int, run: Callable[[], None]) -> Timed:
+def _tiles_of(batches: Sequence[Results]) -> list[tuple[Results, int]]:
+    """Slots that hold a tile; looking at one waits for its batch."""
+    return [(batch, slot) for batch in batches for slot in range(len(batch)) if batch[slot] is not None]
+
+
+def timed(tiles: int, run: Callable[[], object]) -> Timed:
     """Time one call."""
     cpu, begun = time.process_time(), time.perf_counter()
     run()

@@ -85,19 +85,19 @@ def measure(plan: Plan, listing: Timed, tiles: int, folder: Path, say: Callable[
     found |= {"read": stages.read(), "read and decode": stages.data()}
     engines, failed = _engines(stages, found, say)
     step = stages.step_by("tensorflow")
-    results = stages.results(step)
+    batches = stages.batches(step)
     say("encoding and writing")
-    found |= {"encode": stages.encode(results), "write": stages.write(results)}
+    found |= {"encode": stages.encode(batches), "write": stages.write(batches)}
     fastest = Measured.best(engines)
     say(f"the whole, with {fastest.engine}")
     chosen = step if fastest.engine == "tensorflow" else stages.step_by(fastest.engine)
-    stages.results(chosen)
+    stages.batches(chosen)
     found["whole"] = stages.whole(chosen)
     sizes = _batch_sizes(stages, fastest.engine, say)
     costs = _costs(stages, fastest.engine, by_gpu=bool(plan.job.resources.gpus), say=say)
     say("a task's start")
     cold = stages.cold_start()
-    readers, writers = _threads(found, found[f"step, {fastest.engine}"].rate)
+    readers, writers = _threads(found, found[f"step, {fastest.engine}"].rate, stages.writers)
     measured = Measured(
         node=node_kind(),
         gpus=len(gpus()) if plan.job.resources.gpus else 0,
@@ -127,7 +127,7 @@ def _engines(
         say(f"the step, with {engine}")
         try:
             step = stages.step_by(engine)
-            results = stages.results(step)
+            results = stages.results(stages.batches(step))
             timed = stages.step(step)
         except Exception as error:
             # What an exporter or engine raises for a layer that it does not know differs from one to the next.
@@ -153,7 +153,7 @@ def _batch_sizes(stages: Stages, engine: str, say: Callable[[str], None]) -> dic
         say(f"batches of {size}")
         at = stages.with_batch(size)
         step = at.step_by(engine)
-        at.results(step)
+        at.results(at.batches(step))
         rates[size] = at.step(step).rate
     return rates
 
@@ -165,17 +165,17 @@ def _costs(stages: Stages, engine: str, *, by_gpu: bool, say: Callable[[str], No
         say(f"the cost of {name}")
         at = stages.with_settings(settings)
         step = at.step_by(engine)
-        results = at.results(step)
-        both = (at.step(step), at.encode(results))
+        batches = at.batches(step)
+        both = (at.step(step), at.encode(batches))
         taken[name] = (both[0].seconds if by_gpu else both[0].cpu, both[1].cpu)
     step_s, encode_s = taken.pop(PLAIN)
     return {name: (one / step_s, two / encode_s) for name, (one, two) in taken.items()}
 
 
-def _threads(found: dict[str, Timed], step: float) -> tuple[int, int]:
-    """Readers and writers that keep up with the step."""
+def _threads(found: dict[str, Timed], step: float, threads: int) -> tuple[int, int]:
+    """Readers and writers that keep up with the step; `threads` wrote in the measurement."""
     processors = len(os.sched_getaffinity(0))
-    write = 1 / (1 / found["encode"].cpu_rate + 1 / found["write"].rate)
+    write = 1 / (1 / found["encode"].cpu_rate + threads / found["write"].rate)
     readers = math.ceil(ROOM * step / found["read and decode"].cpu_rate)
     writers = math.ceil(ROOM * step / write)
     return min(max(readers, 1), processors), min(max(writers, 1), 2 * processors)

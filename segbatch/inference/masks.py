@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 import zlib
@@ -16,6 +15,7 @@ import numpy as np
 
 from segbatch.errors import SegbatchError
 from segbatch.evaluation.counts import Counts, class_pixels, pack, tally
+from segbatch.inference.backlog import Backlog
 from segbatch.inference.cleaning import Cleaning
 from segbatch.inference.png import encode_mask
 from segbatch.inference.results import TileResult
@@ -137,13 +137,13 @@ class MaskWriters:
         self._after_mask = after_mask
         self._journal = journal
         self._journal_lock = threading.Lock()
-        self._queue: queue.Queue[tuple[Sequence[ToWrite], Sequence[TileResult | None]] | None] = queue.Queue(capacity)
+        self._backlog: Backlog[tuple[Sequence[ToWrite], Sequence[TileResult | None]]] = Backlog(capacity, threads)
         self._error: BaseException | None = None
         stages = ("fetch", *(("clean",) if written.cleaning else ()), "encode", "write")
         self.seconds = dict.fromkeys(stages, 0.0)
         self.done = 0
         self.pixels = 0
-        self._threads = [threading.Thread(target=self._work, name=f"writer-{n}") for n in range(threads)]
+        self._threads = [threading.Thread(target=self._work, args=[n], name=f"writer-{n}") for n in range(threads)]
 
     def __enter__(self) -> MaskWriters:
         for thread in self._threads:
@@ -153,8 +153,7 @@ class MaskWriters:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for _ in self._threads:
-            self._queue.put(None)
+        self._backlog.close()
         for thread in self._threads:
             thread.join()
         if kind is None:
@@ -163,7 +162,7 @@ class MaskWriters:
     def put(self, tiles: Sequence[ToWrite], results: Sequence[TileResult | None]) -> None:
         """Hand over those tiles of a batch that are to be written; their results are asked for by the writer."""
         self._complain()
-        self._queue.put((tiles, results))
+        self._backlog.put((tiles, results))
 
     def _complain(self) -> None:
         if self._error is not None and not isinstance(self._error, OSError):
@@ -175,9 +174,9 @@ class MaskWriters:
                 "What is written is safe; mend this, then resume the run."
             ) from self._error
 
-    def _work(self) -> None:
-        while (item := self._queue.get()) is not None:
-            # After a failure the queue is only emptied, so that `put` never waits for ever.
+    def _work(self, rank: int) -> None:
+        while (item := self._backlog.get(rank)) is not None:
+            # After a failure the backlog is only emptied, so that `put` never waits for ever.
             if self._error is None:
                 try:
                     self._write(*item)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +16,13 @@ Fetch = Callable[[], tuple[np.ndarray, np.ndarray | None]]
 """Waits for a batch: class indices, uint8 [B, h, w], and their probability, float32 [B, h, w], or None."""
 Enlarge = Callable[[np.ndarray, tuple[int, int]], np.ndarray]
 """From a probability, float32 [h, w], to one of another size as it is written."""
+
+_EQUAL_BYTES: Mapping[int, np.unsignedinteger[Any]] = {
+    2: np.uint16(0x0101),
+    4: np.uint32(0x01010101),
+    8: np.uint64(0x0101010101010101),
+}
+"""By how many bytes: what a byte is multiplied by to be all of them."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +89,18 @@ def enlarged(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     """Bring class indices, uint8 [h, w], to another size as `resize_mask` does, at a tenth of its cost."""
     rows, columns = mask.shape
     if columns != width:
-        mask = mask.take(_nearest(columns, width), axis=1)
+        mask = _widened(mask, width)
     return mask if rows == height else mask.take(_nearest(rows, height), axis=0)
+
+
+def _widened(mask: np.ndarray, width: int) -> np.ndarray:
+    """Bring rows to another length; twice, four or eight times as many pixels as numbers of so many equal bytes."""
+    columns = mask.shape[1]
+    wider = _EQUAL_BYTES.get(width // columns) if width % columns == 0 else None
+    if wider is None:
+        return mask.take(_nearest(columns, width), axis=1)
+    widened: np.ndarray = (mask.astype(wider.dtype) * wider).view(np.uint8)
+    return widened
 
 
 @lru_cache(maxsize=256)

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from segbatch.data.decode import ImageFormat
 from segbatch.data.reasons import explain
-from segbatch.data.streams import tile_stream
+from segbatch.data.tile_stream import TileStream
 from segbatch.errors import Exit, InputError, Interrupted, TooManyRejectedError
 from segbatch.inference.cleaning import Cleaning
 from segbatch.inference.cold_start import ColdStart
@@ -45,7 +45,7 @@ Batches = Iterator[dict[str, tf.Tensor]]
 LOG_EVERY_S = 30.0
 WRITERS = 2
 BATCHES_WAITING = 4
-"""Computed batches that wait for a writer, at most."""
+"""Computed batches that wait for a writer, at most, where there are no more writers."""
 
 
 def predict_task(run: Run, task: int, attempt: int, stop: Stop, log: Log) -> int:
@@ -171,16 +171,16 @@ class PredictTask:
         Returns:
             The batches, the first of them read already, and their number.
         """
-        dataset, count = self.stream(missing, info)
-        stream = iter(dataset)
-        return chain([next(stream)], stream), count
+        tiles = self.stream(missing, info)
+        stream = iter(tiles)
+        return chain([next(stream)], stream), len(tiles)
 
-    def stream(self, missing: Collection[int], info: BundleInfo) -> tuple[tf.data.Dataset, int]:
-        """Make the stream of batches that hold missing tiles, and their number; nothing is read yet."""
+    def stream(self, missing: Collection[int], info: BundleInfo) -> TileStream:
+        """Make the stream of batches that hold missing tiles; nothing is read yet."""
         self._fmt = image_format(info)
         self._cleaning = cleaning_of(info, Path(self._run.record.bundle), self._settings)
         batch_size, batches = self._cut(missing)
-        return self._batches(batch_size, batches, self._fmt), len(batches)
+        return self._batches(batch_size, batches, self._fmt)
 
     def _missing(self) -> set[int]:
         """Positions in the shard whose masks are not proven: vouched for, or checked against the files themselves."""
@@ -201,7 +201,8 @@ class PredictTask:
         written = Written(output, MaskFormat.of(labels, settings), len(labels.scored), self._cleaning)
         try:
             threads = settings.writers or (self._measured.writers if self._measured else WRITERS)
-            with MaskWriters(written, journal, threads, BATCHES_WAITING, lambda: cold.mark("first batch")) as writers:
+            waiting = max(BATCHES_WAITING, threads)
+            with MaskWriters(written, journal, threads, waiting, lambda: cold.mark("first batch")) as writers:
                 yield writers
         finally:
             output.close()
@@ -244,12 +245,12 @@ class PredictTask:
         numbers = sorted({position // size for position in missing})
         return size, [range(number * size, (number + 1) * size) for number in numbers]
 
-    def _batches(self, batch_size: int, batches: list[range], fmt: ImageFormat) -> tf.data.Dataset:
+    def _batches(self, batch_size: int, batches: list[range], fmt: ImageFormat) -> TileStream:
         settings, record = self._settings, self._run.record
         entries = [self._entry(position) for batch in batches for position in batch]
         table = record.labels.raw_to_index() if record.masks_root else None
         measured = self._measured.readers if self._measured else len(os.sched_getaffinity(0))
-        return tile_stream(
+        return TileStream(
             entries,
             fmt,
             table,

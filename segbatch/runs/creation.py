@@ -96,6 +96,7 @@ def create_run(
         versions={"segbatch": segbatch.__version__, "python": platform.python_version()},
         site=plan.site,
         measured=plan.measured,
+        pilot=plan.pilot,
     )
     if isinstance(plan.job, GateJob) and plan.job.output.registry is not None:
         Path(plan.job.output.registry).mkdir(parents=True, exist_ok=True)

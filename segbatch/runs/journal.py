@@ -7,7 +7,7 @@ import io
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from segbatch.runs.files import append_bytes, csv_line
@@ -42,8 +42,8 @@ class JournalRow:
 
 
 def _encode(row: JournalRow) -> bytes:
-    values = astuple(row)
-    body = ",".join(str(value) for value in (values if row.place else values[:-1]))
+    place = f",{row.place}" if row.place else ""
+    body = f"{row.index},{row.height},{row.width},{row.size},{row.crc32},{row.counts},{row.predicted}{place}"
     return f"{body},{zlib.crc32(body.encode()):08x}\n".encode()
 
 

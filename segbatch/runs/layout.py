@@ -85,6 +85,11 @@ class RunPaths:
         return self.folder / "engine.json"
 
     @property
+    def measured(self) -> Path:
+        """What a pilot measured."""
+        return self.folder / "measured.json"
+
+    @property
     def split(self) -> Path:
         """Group and part of every tile."""
         return self.folder / "split.csv"

@@ -1,4 +1,4 @@
-"""How large a task of `predict.tasks: auto` is, and its time limit, by what was measured."""
+"""How large a task of `predict.tasks: auto` is, and its time limit, by what was measured; the job that measures it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,31 @@ from collections.abc import Sequence
 
 from segbatch.errors import InputError
 from segbatch.runs.measured import Measured
-from segbatch.spec.job import PredictJob
+from segbatch.spec.job import Job, PredictJob
 
 MARGIN = 2.0
 """Time limit over expected time: nodes of one kind differ, and share their disks."""
 USUAL_MINUTES = 60
 """Time limit of a task where the job names none."""
+PILOT_BATCHES = 8
+PILOT_SCENES = 2
+"""Tiles of a pilot with `fit: window`, where a tile may be a whole scene."""
+
+
+def unknown_speed(job: Job, measured: Sequence[Measured]) -> bool:
+    """Tell whether a job's tasks depend on what nobody has measured yet."""
+    return isinstance(job, PredictJob) and job.predict.tasks == "auto" and not _fitting(job, measured)
+
+
+def pilot_job(job: PredictJob) -> PredictJob:
+    """Return the job of a pilot: one task that computes as the job says, and tells nobody."""
+    predict = job.predict.model_copy(update={"tasks": 1, "layout": "mirror"})
+    return job.model_copy(update={"predict": predict, "notify": (), "keep": None, "schedule": None})
+
+
+def pilot_tiles(job: PredictJob) -> int:
+    """Tiles that a pilot measures with, at most."""
+    return PILOT_BATCHES * job.predict.batch_size if job.predict.fit == "resize" else PILOT_SCENES
 
 
 def tiles_of_a_task(job: PredictJob, measured: Sequence[Measured]) -> int:
@@ -20,10 +39,11 @@ def tiles_of_a_task(job: PredictJob, measured: Sequence[Measured]) -> int:
 
     Args:
         job: with `tasks: auto`.
-        measured: what is known of its bundle; of several kinds of node the slowest counts.
+        measured: what is known of its bundle, one entry that fits at least; of several kinds of node the slowest
+            counts.
 
     Raises:
-        InputError: nothing was measured, or the limit is too short for the start of a task.
+        InputError: the limit is too short for the start of a task.
     """
     entry = _slowest(job, measured)
     seconds = _minutes(job) * 60 / MARGIN - entry.start
@@ -36,8 +56,8 @@ def tiles_of_a_task(job: PredictJob, measured: Sequence[Measured]) -> int:
 
 
 def with_time(job: PredictJob, measured: Sequence[Measured], tiles: int) -> PredictJob:
-    """Return a job of `tasks: auto` with the time limit that goes with it; any other job as it is."""
-    if job.predict.tasks != "auto" or job.resources.given("time"):
+    """Return a job of `tasks: auto` with the time limit that goes with it; any other job, or speed, leaves it alone."""
+    if job.predict.tasks != "auto" or job.resources.given("time") or unknown_speed(job, measured):
         return job
     entry = _slowest(job, measured)
     # A short list needs less than a whole task's time.
@@ -50,12 +70,10 @@ def _minutes(job: PredictJob) -> int:
     return job.resources.time if job.resources.given("time") else USUAL_MINUTES
 
 
+def _fitting(job: PredictJob, measured: Sequence[Measured]) -> list[Measured]:
+    """Measurements of nodes with GPUs, for a job that asks for them; else of those without."""
+    return [entry for entry in measured if bool(entry.gpus) == bool(job.resources.gpus)]
+
+
 def _slowest(job: PredictJob, measured: Sequence[Measured]) -> Measured:
-    fitting = [entry for entry in measured if bool(entry.gpus) == bool(job.resources.gpus)]
-    if not fitting:
-        kind = "GPUs" if job.resources.gpus else "no GPU"
-        raise InputError(
-            f"predict.tasks: auto needs to know how fast {job.model.bundle} is on a node with {kind}, and nothing was "
-            "measured yet. Run `segbatch bench JOB --save` on such a node, or give a number of tasks."
-        )
-    return min(fitting, key=lambda entry: entry.rate)
+    return min(_fitting(job, measured), key=lambda entry: entry.rate)

@@ -25,6 +25,7 @@ from segbatch.runs.holdout import holdout_digest, scored_on
 from segbatch.runs.layout import RunPaths
 from segbatch.runs.model_folder import Registry
 from segbatch.runs.model_uses import note_use
+from segbatch.runs.pilot_run import create_pilot, read_pilot
 from segbatch.runs.plan import Plan, make_plan
 from segbatch.runs.run import SCHEMA_VERSION, Run, open_run
 from segbatch.spec.gate_job import GateJob
@@ -119,6 +120,15 @@ class Pipeline:
         folder = stage_folder(self.paths.folder, name)
         return open_run(folder) if (folder / "run.json").is_file() else None
 
+    def pilot(self, name: str) -> Run | None:
+        """Return the run of the pilot that a stage needed; None where there is none."""
+        folder = self._pilot_folder(name)
+        return open_run(folder) if (folder / "run.json").is_file() else None
+
+    def _pilot_folder(self, name: str) -> Path:
+        # No stage is called so, since a stage's name has no dot.
+        return stage_folder(self.paths.folder, name).with_name(f"{name}.pilot")
+
     def plan_stage(self, name: str) -> Plan:
         """Work out what a stage does, now that what it needs is there.
 
@@ -130,6 +140,8 @@ class Pipeline:
         record = next(stage for stage in self.record.stages if stage.name == name)
         if record.scores_champion_of:
             self._refuse_known_champion(self.jobs[record.scores_champion_of])
+        pilot = self.pilot(name)
+        measured = read_pilot(pilot) if pilot is not None else None
         return make_plan(
             self.jobs[name],
             Path(self.record.job_file),
@@ -138,6 +150,7 @@ class Pipeline:
             site={key: value for key, value in self.record.site.items() if key != "notify"},
             registry=Path(self.record.registry),
             earlier=self.earlier(name),
+            measured=[measured] if measured is not None else [],
         )
 
     def _refuse_known_champion(self, gate: Job) -> None:
@@ -160,6 +173,12 @@ class Pipeline:
         """Write a stage's run; what an attempt that was cut short left of it goes first."""
         shutil.rmtree(stage_folder(self.paths.folder, name), ignore_errors=True)
         return create_run(plan, image=image, label=f"{self.label}/stages/{name}")
+
+    def create_pilot(self, name: str, plan: Plan, image: str) -> Run:
+        """Write the run of a stage's pilot, in place of one that failed."""
+        folder = self._pilot_folder(name)
+        shutil.rmtree(folder, ignore_errors=True)
+        return create_pilot(plan, image, label=f"{self.label}/stages/{folder.name}")
 
     def note(self, kind: EventKind, stage: str = "", why: str = "") -> None:
         """Write down what happened."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from segbatch.runs.measured import Measured, of_bundle
 from segbatch.runs.model_folder import Registry, registry_root
 from segbatch.runs.model_registry import Found, resolve
 from segbatch.runs.news import last_trained, new_tiles
-from segbatch.runs.pilot import tiles_of_a_task, with_time
+from segbatch.runs.pilot import tiles_of_a_task, unknown_speed, with_time
 from segbatch.runs.run import open_run
 from segbatch.runs.sorting import Row, Sorter, beside, mapped, ordered
 from segbatch.runs.splits import Place, assigned, hash_key
@@ -66,11 +66,28 @@ class Plan:
     """Names of the tiles that are new since the last training; None where nobody asked."""
     measured: tuple[Measured, ...] = ()
     """What was measured of the bundle."""
+    pilot: bool = False
+    """Whether its task is to measure the job's speed."""
 
     @property
     def tasks(self) -> int:
         """Number of tasks."""
         return math.ceil(len(self.tiles) / self.shard_size)
+
+    @property
+    def needs_pilot(self) -> bool:
+        """Whether its tasks, one by now, depend on a speed that is to be measured first."""
+        return unknown_speed(self.job, self.measured) and len(self.tiles) > 0
+
+    def with_measured(self, measured: Sequence[Measured]) -> Plan:
+        """Cut the work up by what was measured."""
+        assert isinstance(self.job, PredictJob)
+        return replace(
+            self,
+            job=with_time(self.job, measured, len(self.tiles)),
+            shard_size=_shard_size(self.job, len(self.tiles), measured),
+            measured=tuple(measured),
+        )
 
     def part_sizes(self) -> dict[Part, int]:
         """Number of tiles in each part of the split; empty without one."""
@@ -311,7 +328,9 @@ def _shard_size(job: TrainJob | PredictJob | EvaluateJob, tiles: int, measured: 
     if isinstance(job, EvaluateJob):
         return max(tiles, 1)
     if job.predict.tasks == "auto":
-        wanted = min(tiles_of_a_task(job, measured), max(tiles, 1))
+        wanted = max(tiles, 1)
+        if not unknown_speed(job, measured):
+            wanted = min(wanted, tiles_of_a_task(job, measured))
     else:
         wanted = job.predict.shard_size or math.ceil(tiles / job.predict.tasks)
     batch = job.predict.batch_size

@@ -61,7 +61,9 @@ class RunRecord(Section):
     versions: dict[str, str]
     site: dict[str, Any] = {}
     measured: tuple[Measured, ...] = ()
-    """What `segbatch bench --save` had measured of this bundle by then."""
+    """What `segbatch bench --save`, or a pilot, had measured of this bundle by then."""
+    pilot: bool = False
+    """Its task measures the job's speed when its tiles are done."""
 
 
 @dataclass(frozen=True)

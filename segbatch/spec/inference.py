@@ -117,7 +117,8 @@ class Predict(Section):
     """Tiles in one task, rounded up to whole batches. Defaults to the tiles divided by `tasks`."""
     tasks: Count | Literal["auto"] = 1
     """Number of tasks that share the tiles. `auto`: as many as make each last about half of `resources.time`, or half
-    an hour where the job does not say it, by what `segbatch bench JOB --save` measured of this model."""
+    an hour where the job does not say it. How fast the model is was measured by `segbatch bench JOB --save`; where
+    that was not done, a pilot measures it first, on the first tiles and where tasks run."""
     concurrency: Count | None = None
     """Tasks at once on a cluster, at most. Defaults to as many as it gives."""
     max_rejected: Limit | None = None

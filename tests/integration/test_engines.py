@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from segbatch.errors import Exit
 from segbatch.runs.bundles import bundle_digest
 from segbatch.runs.measured import read_measured
-from segbatch.runs.run import Run
+from segbatch.runs.pipelines import find_pipeline
+from segbatch.runs.run import Run, open_run
 from segbatch.spec.engines import missing_packages
 from segbatch.worker import STOP_SIGNALS, run_task
 from tests.support.needs import lacking
@@ -122,9 +124,8 @@ def test_bench_saves_what_a_run_then_takes(world: Path, tmp_path: Path) -> None:
         command = [sys.executable, "-m", "segbatch", *arguments]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
-    refused = segbatch("plan", "night.yaml", "--backend", "local")
-    assert refused.returncode == Exit.BAD_INPUT
-    assert "segbatch bench JOB --save" in refused.stderr
+    unknown = segbatch("plan", "night.yaml", "--backend", "local")
+    assert "by the model's speed, which a pilot measures first" in unknown.stdout
     said = segbatch("bench", "night.yaml", "--tiles", "8", "--save")
     assert said.returncode == 0, said.stderr
     for word in ("list", "read and decode", "step, tensorflow", "encode", "write", "whole", "bottleneck", "first mask"):
@@ -137,3 +138,32 @@ def test_bench_saves_what_a_run_then_takes(world: Path, tmp_path: Path) -> None:
     assert planned.returncode == 0, planned.stderr
     assert "1 of 12 tiles" in planned.stdout
     assert "5 min" in planned.stdout
+
+
+def test_what_was_not_measured_is_measured_by_a_pilot(world: Path, tmp_path: Path) -> None:
+    folders = {"root": str(world), "images": "images", "masks": "masks"}
+    job = {"kind": "predict", "name": "night", "data": folders, "model": str(world / "model")}
+    write_job(tmp_path / "night.yaml", **job, predict={"batch_size": 1, "tasks": "auto"})
+    stage = {"job": "night.yaml", "set": {"name": "masks"}}
+    (tmp_path / "both.yaml").write_text(yaml.safe_dump({"kind": "pipeline", "stages": {"masks": stage}}))
+
+    def segbatch(*arguments: str) -> str:
+        command = [sys.executable, "-m", "segbatch", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == Exit.OK, done.stdout + done.stderr
+        return done.stdout
+
+    said = segbatch("submit", "night.yaml", "--backend", "local", "--wait")
+    assert "pilot   8 tiles, to see how fast the model is where tasks run" in said
+    assert "1 tasks of 10 tiles, 5 min each at most" in said
+    (run,) = [path for path in (tmp_path / "runs" / "night").iterdir() if not path.is_symlink()]
+    (entry,) = open_run(run).record.measured
+    assert entry.bundle == bundle_digest(world / "model")
+    assert len(masks(open_run(run))) == 10
+    segbatch("submit", "both.yaml", "--backend", "local", "--wait")
+    pipeline = find_pipeline("both", tmp_path / "runs")
+    assert pipeline is not None
+    stage_run = pipeline.stage("masks")
+    assert stage_run is not None
+    assert len(stage_run.record.measured) == 1
+    assert len(masks(stage_run)) == 10

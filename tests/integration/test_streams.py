@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from segbatch.data.decode import ImageFormat
-from segbatch.data.streams import epoch_order, sample_stream, tile_stream
+from segbatch.data.streams import epoch_order, sample_stream
+from segbatch.data.tile_stream import TileStream
 from segbatch.spec.augmentation import AugmentStep
 from tests.support.labels import TWO_CLASSES
 from tests.support.traps import write_traps
@@ -47,7 +48,7 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[bytes, bytes]]
 def test_a_slot_never_moves(tiles: list[tuple[bytes, bytes]], chosen: list[int], batch: int) -> None:
     chosen += [-1] * (-len(chosen) % batch)
     slots = [(number, *tiles[number]) if number >= 0 else (-1, b"", b"") for number in chosen]
-    batches = list(tile_stream(slots, FORMAT, TABLE, batch_size=batch, readers=3))
+    batches = list(TileStream(slots, FORMAT, TABLE, batch_size=batch, readers=3))
     assert [number for found in batches for number in found["index"].numpy().tolist()] == chosen
     sizes = np.concatenate([found["size"].numpy() for found in batches])
     for number, (height, width), position in zip(chosen, sizes.tolist(), range(len(chosen)), strict=True):
@@ -63,7 +64,7 @@ def test_a_folder_of_traps_harms_no_good_tile(tmp_path: Path) -> None:
     traps = write_traps(tmp_path)
     slots = [(n, os.fsencode(tmp_path / trap.name), b"") for n, trap in enumerate(traps)]
     slots += [(-1, b"", b"")] * (-len(slots) % 4)
-    batches = list(tile_stream(slots, FORMAT, None, batch_size=4, readers=2))
+    batches = list(TileStream(slots, FORMAT, None, batch_size=4, readers=2))
     for number, trap in enumerate(traps):
         found, slot = batches[number // 4], number % 4
         height, width = found["size"].numpy()[slot]
@@ -76,7 +77,7 @@ def test_tiles_of_another_size_than_declared_are_blank(tmp_path: Path) -> None:
     for number, side in enumerate((8, 9)):
         Image.new("RGB", (side, side)).save(tmp_path / f"{number}.png")
     slots = [(n, os.fsencode(tmp_path / f"{n}.png"), b"") for n in range(2)]
-    found = next(iter(tile_stream(slots, FORMAT, None, batch_size=2, readers=1, size=(8, 8))))
+    found = next(iter(TileStream(slots, FORMAT, None, batch_size=2, readers=1, size=(8, 8))))
     assert found["size"].numpy().tolist() == [[8, 8], [0, 0]]
 
 
@@ -89,7 +90,7 @@ def test_a_tile_whose_mask_does_not_fit_is_blank_and_sizes_may_differ(tmp_path: 
             Image.new("L", mask[::-1], 1).save(tmp_path / f"{number}-mask.png")
         mask_path = os.fsencode(tmp_path / f"{number}-mask.png") if mask is not None else b""
         slots.append((number + 70, os.fsencode(tmp_path / f"{number}.bmp"), mask_path))
-    (found,) = tile_stream([*slots, (-1, *slots[0][1:])], FORMAT, TABLE, batch_size=4, readers=2)
+    (found,) = TileStream([*slots, (-1, *slots[0][1:])], FORMAT, TABLE, batch_size=4, readers=2)
     image, truth, size = found["image"].numpy(), found["truth"].numpy(), found["size"].numpy()
     assert found["index"].numpy().tolist() == [70, 71, 72, -1]
     assert size.tolist() == [[3, 5], [0, 0], [2, 6], [0, 0]]
@@ -104,23 +105,26 @@ def test_a_tile_whose_mask_does_not_fit_is_blank_and_sizes_may_differ(tmp_path: 
 @pytest.mark.parametrize(("batch", "size"), [(1, None), (3, None), (3, (5, 4))])
 def test_batches_of_nothing_are_pictures_still(batch: int, size: tuple[int, int] | None) -> None:
     slots = [(n, b"/nowhere/at all.png", b"") for n in range(6)]
-    stream = tile_stream(slots, FORMAT, None, batch_size=batch, readers=2, size=size)
-    assert stream.cardinality().numpy() == 6 // batch
+    stream = TileStream(slots, FORMAT, None, batch_size=batch, readers=2, size=size)
+    assert len(stream) == 6 // batch
     height, width = size or (1, 1)
     for found in stream:
         assert found["image"].shape == (batch, height, width, 3)
         assert not found["size"].numpy().any()
         assert (found["truth"].numpy() == 255).all()
-    assert list(tile_stream([], FORMAT, None, batch_size=4, readers=2)) == []
+    assert list(TileStream([], FORMAT, None, batch_size=4, readers=2)) == []
     with pytest.raises(ValueError, match="expected a multiple of 4 slots, received 6"):
-        tile_stream(slots, FORMAT, None, batch_size=4, readers=2)
+        TileStream(slots, FORMAT, None, batch_size=4, readers=2)
 
 
 @pytest.mark.parametrize("readers", [2, 64])
 def test_readers_change_nothing(tiles: list[tuple[bytes, bytes]], readers: int) -> None:
     slots = [(n, *tiles[n]) for n in range(12)]
     expected, found = (
-        list(tile_stream(slots, FORMAT, TABLE, batch_size=3, readers=number).as_numpy_iterator())
+        [
+            {key: part.numpy() for key, part in batch.items()}
+            for batch in TileStream(slots, FORMAT, TABLE, batch_size=3, readers=number)
+        ]
         for number in (1, readers)
     )
     for left, right in zip(expected, found, strict=True):
@@ -131,7 +135,7 @@ def test_deep_tiles_stay_deep(tmp_path: Path) -> None:
     values = (np.arange(12).reshape(3, 4) * 5000).astype(np.uint16)
     Image.fromarray(values).save(tmp_path / "deep.png")
     path = os.fsencode(tmp_path / "deep.png")
-    (found,) = tile_stream([(0, path, b""), (1, b"", b"")], ImageFormat(1, 16), None, batch_size=2, readers=1)
+    (found,) = TileStream([(0, path, b""), (1, b"", b"")], ImageFormat(1, 16), None, batch_size=2, readers=1)
     assert np.array_equal(found["image"].numpy()[0, ..., 0], values)
     Image.fromarray(np.ones((3, 4), np.uint8)).save(tmp_path / "mask.png")
     pair = (path, os.fsencode(tmp_path / "mask.png"))
@@ -159,8 +163,8 @@ def test_real_tiles_come_as_pillow_reads_them(shared_data: Path) -> None:
     masks = [folder / "masks" / f"{Path(name).stem}.png" for name in names]
     slots = [(n, os.fsencode(folder / "images" / name), os.fsencode(masks[n])) for n, name in enumerate(names)]
     table = bytes([0, *[254] * 254, 1])
-    stream = tile_stream(slots, FORMAT, table, batch_size=8, readers=2, size=(256, 256))
-    for found in stream.as_numpy_iterator():
+    for batch in TileStream(slots, FORMAT, table, batch_size=8, readers=2, size=(256, 256)):
+        found = {key: part.numpy() for key, part in batch.items()}
         for slot, number in enumerate(found["index"].tolist()):
             pillow = np.asarray(Image.open(folder / "images" / names[number]).convert("RGB"))
             assert np.array_equal(found["image"][slot], pillow)

@@ -9,12 +9,17 @@ import pytest
 
 from segbatch.errors import InputError, SegbatchError
 from segbatch.runs import measured as measurements
+from segbatch.runs.bundles import bundle_digest
 from segbatch.runs.engine import EngineRecord, claim_engine
 from segbatch.runs.layout import RunPaths
 from segbatch.runs.measured import Measured, MeasuredEngine, fastest_engine, read_measured, save_measured
 from segbatch.runs.pilot import tiles_of_a_task, with_time
+from segbatch.runs.pilot_run import create_pilot, plan_of_pilot, read_pilot, write_pilot
+from segbatch.runs.plan import Plan, make_plan
 from segbatch.spec.engines import engine_version, require
 from segbatch.spec.job import PredictJob
+from tests.support.fake_models import fake_bundle
+from tests.support.worlds import make_tiles
 
 
 def engine(name: str, rate: float, differing: float = 0.0) -> MeasuredEngine:
@@ -110,8 +115,38 @@ def test_tasks_auto_choose_the_time_limit_where_the_job_does_not() -> None:
     assert with_time(job(3), [], 10).resources.time == 240
 
 
-def test_tasks_auto_without_measurements_say_what_to_do() -> None:
-    for known in ([], [entry()]):
-        gpus = 1 if known else 0
-        with pytest.raises(InputError, match="segbatch bench JOB --save"):
-            tiles_of_a_task(job(gpus=gpus), known)
+def test_a_plan_without_measurements_needs_a_pilot(tmp_path: Path) -> None:
+    make_tiles(tmp_path / "data", 300, size=(4, 4))
+    bundle = fake_bundle(tmp_path / "model")
+    data = {"root": str(tmp_path / "data"), "images": "images"}
+    told = [{"on": "end", "command": ["true"]}]
+    night = {"kind": "predict", "name": "night", "data": data, "model": str(bundle), "notify": told}
+
+    def planned(tasks: object, *known: Measured, **resources: object) -> Plan:
+        job = PredictJob.model_validate(night | {"predict": {"tasks": tasks}, "resources": resources})
+        return make_plan(job, tmp_path / "night.yaml", runs_root=tmp_path / "runs", measured=known)
+
+    here = entry(bundle=bundle_digest(bundle))
+    assert not planned(3).needs_pilot
+    assert not planned("auto", here).needs_pilot
+    # What was measured without a GPU says nothing of one with.
+    assert planned("auto", here, gpus=1).needs_pilot
+    plan = planned("auto", time="3min")
+    assert plan.needs_pilot
+    assert plan.tasks == 1
+    run = create_pilot(plan, "")
+    assert run.record.pilot
+    assert run.record.tiles == 128
+    assert run.job.notify == ()
+    assert read_pilot(run) is None
+    assert plan_of_pilot(run).tiles == plan.tiles[:128]
+    # 3 min, half of it a margin, less a start of 60 s, at 2 tiles a second: 60 tiles, in whole batches of 16.
+    write_pilot(run, here.model_copy(update={"rate": 2.0}))
+    found = read_pilot(run)
+    assert found is not None
+    ready = plan.with_measured([found])
+    assert (ready.needs_pilot, ready.shard_size, ready.tasks) == (False, 64, 5)
+    assert ready.job.resources.time == 3
+    run.paths.measured.write_text("{")
+    with pytest.raises(SegbatchError, match=r"measured\.json"):
+        read_pilot(run)
