@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,8 +15,6 @@ from segbatch.errors import Exit, InputError, SegbatchError
 from segbatch.evaluation.finish import finish
 from segbatch.runs import recut as recut_module
 from segbatch.runs.cuts import Cut, record_cut
-from segbatch.runs.files import write_bytes
-from segbatch.runs.journal import JournalRow, JournalWriter, RejectionWriter, claim_attempt
 from segbatch.runs.masks import mask_path
 from segbatch.runs.outputs import checked_tiles, unfinished
 from segbatch.runs.progress import TaskProgress
@@ -25,51 +22,13 @@ from segbatch.runs.recut import recut, share_out
 from segbatch.runs.run import Run, open_run
 from segbatch.runs.status import run_status
 from segbatch.runs.tiles import Tile, line_starts, read_tiles
-from segbatch.spec.bundle import BundleInfo
 from tests.support.labels import TWO_CLASSES
+from tests.support.made_attempts import do, predict_run
 from tests.support.worlds import make_run, make_tiles, outputs
 
 
 def quiet(line: str) -> None:
     """A log that nobody reads."""
-
-
-def predict_run(root: Path, tiles: int, *, tasks: int = 1, batch: int = 4) -> Run:
-    """A predict run over images that nothing reads, some with names that need quotes in the tile list."""
-    model = root / "model"
-    if not model.exists():
-        model.mkdir(parents=True)
-        (model / "model.keras").write_bytes(b"weights")
-        info = BundleInfo(name="net", labels=TWO_CLASSES, head="binary", input=(32, 32))
-        (model / "bundle.json").write_text(info.model_dump_json())
-        (root / "images").mkdir()
-    for number in range(tiles):
-        (root / "images" / f"{number:03}{['', ' a,b', chr(10), chr(34)][number % 4]}.png").touch()
-    data = {"root": str(root), "images": "images"}
-    settings = {"batch_size": batch, "tasks": tasks}
-    return make_run(root, "predict", data, model=str(model), predict=settings, report={"pictures": 0})
-
-
-def do(run: Run, task: int, indexes: Iterable[int], bad: Sequence[int] = ()) -> None:
-    """One attempt at a task as a worker makes it: masks and rows of some of its tiles, the bad ones rejected."""
-    tiles = dict(enumerate(read_tiles(run.paths.tiles)))
-    paths = run.paths.task(task)
-    attempt = claim_attempt(paths)
-    writer, rejections = JournalWriter(paths.journal(attempt)), RejectionWriter(paths.rejected(attempt))
-    for index in indexes:
-        if index in bad:
-            rejections.write(index, tiles[index].name, "cannot be read")
-            continue
-        writer.write([_row(run, index, tiles[index])])
-    writer.close()
-
-
-def _row(run: Run, index: int, tile: Tile) -> JournalRow:
-    mask = f"mask {index}".encode()
-    path = mask_path(run, index, tile)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, mask, durable=False)
-    return JournalRow(index, 2, 3, len(mask), zlib.crc32(mask), predicted=f"0:{index % 7} 1:1")
 
 
 def missing(run: Run) -> list[int]:
