@@ -25,8 +25,8 @@ LEAST_OF_STEP = 0.95
 MOST_CPU = 1.10
 LEAST_OF_BOUND = 0.9
 LEAST_TIMES = {"few weights": 3.0, "MobileNetV2": 1.0}
-TILES = {"few weights": 6144, "MobileNetV2": 320}
-"""As many as take ten seconds, since a task's start is no part of its speed."""
+TILES = {"few weights": 6144, "MobileNetV2": 640}
+"""As many as take ten to twenty seconds, since a task's start is no part of its speed."""
 NOTEBOOK_TILES = 96
 """Tiles of the notebook's loop, whose speed does not depend on their number."""
 SCENES, SCENE, TILE, SIDE = 12, 512, 256, 128

@@ -16,13 +16,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.predict_stream import TILES, paint, stages_of
+from benchmarks.predict_stream import paint, stages_of
 from segbatch.spec.engines import missing_packages
 
 ENVIRONMENT = Path("build", "torch")
 PACKAGES = ("torch==2.13.0", "segmentation-models-pytorch==0.6.0", "pillow")
 ROUNDS = 3
-NETWORK = "MobileNetV2"
+NETWORK, TILES = "MobileNetV2", 320
 
 
 def measure() -> Iterator[tuple[str, bool]]:
@@ -35,7 +35,7 @@ def measure() -> Iterator[tuple[str, bool]]:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        paint(folder, TILES[NETWORK])
+        paint(folder, TILES)
         stages = stages_of(folder, NETWORK, truth=False)
         engines = [engine for engine in ("tensorflow", "openvino") if not missing_packages(engine)]
         steps = {engine: stages.step_by(engine) for engine in engines}
@@ -66,14 +66,13 @@ def _median(rows: list[tuple[float, float]], figure: int) -> float:
 
 def _torch(python: Path, images: Path) -> Iterator[tuple[str, tuple[float, float]]]:
     program = Path(__file__).with_name("torch_pipeline.py")
-    command = [str(python), str(program), str(images), str(TILES[NETWORK])]
+    command = [str(python), str(program), str(images), str(TILES)]
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environ).stdout
     for found in map(json.loads, said.splitlines()):
         if "seconds" in found:
-            tiles = TILES[NETWORK]
             form, workers, reader = found["setting"]
-            yield f"{form}, {workers} workers, {reader}", (found["seconds"] / tiles, found["cpu"] / tiles)
+            yield f"{form}, {workers} workers, {reader}", (found["seconds"] / TILES, found["cpu"] / TILES)
 
 
 def _environment() -> Path | None:
