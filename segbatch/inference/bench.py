@@ -117,16 +117,20 @@ class Stages:
         return timed(len(self._tiles), run)
 
     def data(self) -> Timed:
-        """Read and decode, as the task does."""
+        """Read and decode, as the task does, from its second batch on.
 
-        # Making the graph belongs to a task's start. Reading begins with the iterator, and so does the clock.
-        stream = self._stream(self._batch, self.readers)
+        Making the graph and reading the first batch belong to a task's start, where the model is loaded meanwhile.
+        """
+        stream = iter(self._stream(self._batch, self.readers))
+        count = len(self._tiles) - self._batch
+        if count > 0:
+            next(stream)
 
         def run() -> None:
             for _ in stream:
                 pass
 
-        return timed(len(self._tiles), run)
+        return timed(count if count > 0 else len(self._tiles), run)
 
     def step(self, step: Step | WindowStep, batches: int = HELD_BATCHES) -> Timed:
         """Compute batches that are in memory already."""
@@ -205,7 +209,7 @@ class Stages:
         return parts
 
     def whole(self, step: Step | WindowStep) -> Timed:
-        """Predict all tiles as a task does, from the list to the journal, with a step that is ready."""
+        """Predict all tiles as a task does, to the journal, once its step is ready and its first batch was read."""
         tiles = self._tiles[: len(self._plan.tiles)]
         size = math.ceil(len(tiles) / self._batch) * self._batch
         plan = replace(self._plan, tiles=tiles, shard_size=size, runs_root=self._folder / f"whole-{next(self._runs)}")
@@ -213,10 +217,10 @@ class Stages:
         progress = TaskProgress(self._folder / "progress.json", len(tiles))
         missing = range(len(tiles))
 
-        stream = task.stream(missing, self.bundle.info)
+        stream, left = task.begin(missing, self.bundle.info)
 
         def run() -> None:
-            task.predict(missing, step, iter(stream), len(stream), progress, ColdStart())
+            task.predict(missing, step, stream, left, progress, ColdStart())
 
         return timed(len(tiles), run)
 

@@ -171,16 +171,11 @@ class PredictTask:
         Returns:
             The batches, the first of them read already, and their number.
         """
-        tiles = self.stream(missing, info)
-        stream = iter(tiles)
-        return chain([next(stream)], stream), len(tiles)
-
-    def stream(self, missing: Collection[int], info: BundleInfo) -> TileStream:
-        """Make the stream of batches that hold missing tiles; nothing is read yet."""
         self._fmt = image_format(info)
         self._cleaning = cleaning_of(info, Path(self._run.record.bundle), self._settings)
-        batch_size, batches = self._cut(missing)
-        return self._batches(batch_size, batches, self._fmt)
+        tiles = self._batches(*self._cut(missing), self._fmt)
+        stream = iter(tiles)
+        return chain([next(stream)], stream), len(tiles)
 
     def _missing(self) -> set[int]:
         """Positions in the shard whose masks are not proven: vouched for, or checked against the files themselves."""

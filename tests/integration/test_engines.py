@@ -84,6 +84,17 @@ def test_an_engine_gives_tensorflows_masks_and_exports_once(world: Path, tmp_pat
     assert not list((world / "model" / "engines").glob(".*"))
 
 
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_windows_and_views_by_another_engine(world: Path, tmp_path: Path, engine: str) -> None:
+    if missing := missing_packages(engine):
+        lacking(f"no {', '.join(missing)}: pip install -e '.[dev]'")
+    settings = {"fit": "window", "overlap": 8, "test_time_augmentation": ["flips"]}
+    expected = masks(predicted(world, tmp_path / "tf", engine="tensorflow", **settings))
+    found = masks(predicted(world, tmp_path / "other", engine=engine, **settings))
+    wrong = sum(int((found[name] != expected[name]).sum()) for name in expected)
+    assert wrong <= 1e-4 * sum(mask.size for mask in expected.values())
+
+
 def test_a_run_keeps_its_engine_and_takes_what_was_measured_fastest(world: Path, tmp_path: Path) -> None:
     run = predicted(world, tmp_path, engine="auto")
     assert json.loads((run.paths.folder / "engine.json").read_bytes())["engine"] == "tensorflow"
