@@ -112,18 +112,17 @@ def _arm(moment: str, count: float, strike: Callable[[], None]) -> None:
     if moment == "at a time":
         threading.Timer(count, strike).start()
     elif moment.endswith("rename"):
-        rename = Path.replace
+        rename = os.replace
 
-        def replace(self: Path, target: Path) -> Path:
-            now = ".png." in self.name and due()
+        def replace(source: Any, target: Any) -> None:
+            now = ".png." in os.path.basename(source) and due()
             if now and moment == "before rename":
                 strike()
-            renamed = rename(self, target)
+            rename(source, target)
             if now and moment == "after rename":
                 strike()
-            return renamed
 
-        Path.replace = replace  # type: ignore[method-assign, assignment]
+        os.replace = replace
     else:
         write = journal.JournalWriter.write
 
