@@ -302,11 +302,12 @@ class SlurmDriver:
     def _await(self, observer: PipelineObserver, name: str) -> None:
         end = time.monotonic() + SEEN_S
         pilot = self.pipeline.pilot(name) if self.pipeline.stage(name) is None else None
-        while pilot is not None and time.monotonic() < end:
-            if run_status(pilot).over:
-                judge_pilot(self.pipeline, name)
-                return
-            time.sleep(LOOK_S)
+        if pilot is not None:
+            while not run_status(pilot).over and time.monotonic() < end:
+                time.sleep(LOOK_S)
+            # Also where its end never shows: one that measured nothing is not begun again and again.
+            judge_pilot(self.pipeline, name)
+            return
         while time.monotonic() < end:
             stage = next((stage for stage in observer.look().stages if stage.name == name), None)
             if stage is None or stage.state not in MOVING:

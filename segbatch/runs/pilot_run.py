@@ -56,8 +56,10 @@ def plan_of_pilot(run: Run) -> Plan:
 
 
 def write_pilot(run: Run, measured: Measured) -> None:
-    """Keep what a pilot measured."""
-    write_json(run.paths.measured, measured.model_dump(mode="json"))
+    """Keep what a pilot measured: the speed with what its job asks for, whichever GPUs were seen."""
+    # Or else the job would need a pilot still, and for ever.
+    found = measured.model_copy(update={"gpus": run.job.resources.gpus})
+    write_json(run.paths.measured, found.model_dump(mode="json"))
 
 
 def read_pilot(run: Run) -> Measured | None:

@@ -147,6 +147,13 @@ def test_a_plan_without_measurements_needs_a_pilot(tmp_path: Path) -> None:
     ready = plan.with_measured([found])
     assert (ready.needs_pilot, ready.shard_size, ready.tasks) == (False, 64, 5)
     assert ready.job.resources.time == 3
+    # Where a node has no GPU of those that were asked for, that is how fast it is; not a reason to measure for ever.
+    asked = planned("auto", gpus=1)
+    other = create_pilot(asked, "", label="night/other")
+    write_pilot(other, here)
+    seen = read_pilot(other)
+    assert seen is not None
+    assert not asked.with_measured([seen]).needs_pilot
     run.paths.measured.write_text("{")
     with pytest.raises(SegbatchError, match=r"measured\.json"):
         read_pilot(run)
