@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from segbatch.runs.plan import Plan
     from segbatch.runs.run import Run
     from segbatch.spec.site import Site
+
+LAST_WORDS_S = 30.0
+"""Seconds that the batch script of a finishing job may take for its last lines."""
 
 
 def run_pilot(planned: Plan, site: Site, backend: str) -> Measured:
@@ -57,7 +61,21 @@ def _execute(run: Run, site: Site, backend: str) -> int:
     scheduler = slurm_scheduler(site.model_copy(update={"notify": ()}))
     scheduler.start(run)
     watch_on_slurm(run, scheduler)
+    _hear_out(run)
     return Exit.OK
+
+
+def _hear_out(run: Run) -> None:
+    """Wait for the last line of the finishing job's batch script: written later, it would bring the folder back."""
+    from segbatch.runs.host import read_host
+    from segbatch.runs.layout import FINISH
+
+    until = time.monotonic() + LAST_WORDS_S
+    while time.monotonic() < until:
+        attempts = read_host(run.paths.task(FINISH))
+        if attempts and attempts[-1].ended is not None:
+            return
+        time.sleep(0.1)
 
 
 def _stop(run: Run, site: Site, backend: str) -> None:

@@ -30,7 +30,9 @@ def user(slurm: SlurmCluster, tmp_path: Path, repo: Path) -> User:
     return made
 
 
-def test_a_pilot_cuts_the_work_up(user: User, archive: Path) -> None:
+def test_a_pilot_cuts_the_work_up(user: User, archive: Path, repo: Path) -> None:
+    # What its batch script still writes must not bring the pilot's folder back.
+    user.checkout(repo, linger=2)
     user.predict(archive, predict={"tasks": "auto"}, resources={"time": 10})
     said = user.type("submit", "night.yaml", "--backend", "slurm", "--wait")
     assert "pilot   16 tiles" in said

@@ -17,6 +17,8 @@ from tests.integration.slurm.world import LABELS, User
 from tests.support.slurm_cluster import SlurmCluster
 from tests.support.worlds import make_tiles
 
+FIRST_NIGHT = datetime.now(UTC).replace(hour=2, minute=0, second=0)
+
 
 @pytest.fixture
 def user(slurm: SlurmCluster, tmp_path: Path, repo: Path) -> User:
@@ -48,7 +50,6 @@ def pipeline(user: User, notify: list[dict[str, Any]] | None = None, **stages: d
 
 def every_night(user: User, overlap: str) -> StoredSchedule:
     """A schedule as `schedule add` leaves it; nobody wakes it but the test."""
-    now = datetime.now(UTC)
     record = ScheduleRecord(
         name="nightly",
         job=str(user.folder / "nightly.yaml"),
@@ -61,14 +62,17 @@ def every_night(user: User, overlap: str) -> StoredSchedule:
         host="login",
         cwd=str(user.folder),
         python=sys.executable,
-        since=now.isoformat(),
+        since=due(0).isoformat(),
     )
     return save(user.folder / "schedules", record)
 
 
+def due(number: int) -> datetime:
+    return FIRST_NIGHT + timedelta(days=number)
+
+
 def night(user: User, number: int) -> str:
-    now = (datetime.now(UTC) + timedelta(days=number)).replace(hour=2, minute=0, second=0)
-    return user.type("schedule", "fire", "nightly", "--now", now.isoformat(), "--home", str(user.folder / "schedules"))
+    return user.type("schedule", "fire", "nightly", "--now", due(number).isoformat(), "--home", str(user.folder / "schedules"))
 
 
 def states(found: dict[str, Any]) -> dict[str, str]:

@@ -43,10 +43,16 @@ class User:
         values = {"min_poll_seconds": 0.2, **settings}
         (self.folder / "site.yaml").write_text(yaml.safe_dump(values))
 
-    def checkout(self, repo: Path) -> None:
-        """Let tasks run the code of a checkout: what starts on a node has no environment of whoever submits."""
+    def checkout(self, repo: Path, linger: int = 0) -> None:
+        """Let tasks run the code of a checkout: what starts on a node has no environment of whoever submits.
+
+        Args:
+            repo: the checkout.
+            linger: seconds that pass between a worker's end and what its batch script makes of it.
+        """
         program = self.folder / "python here"
-        program.write_text(f'#!/bin/bash\nexport PYTHONPATH={shlex.quote(str(repo))}\nexec {sys.executable} "$@"\n')
+        run = f'{sys.executable} "$@"; code=$?; sleep {linger}; exit $code' if linger else f'exec {sys.executable} "$@"'
+        program.write_text(f"#!/bin/bash\nexport PYTHONPATH={shlex.quote(str(repo))}\n{run}\n")
         program.chmod(0o755)
         self.site(python=str(program))
 
