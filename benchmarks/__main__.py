@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 
+from segbatch.runs.allocator import begin_with_huge_pages
+
 BENCHMARKS = (
     "help_time",
     "submit_time",
@@ -28,4 +30,5 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    begin_with_huge_pages()
     sys.exit(main(sys.argv[1:]))

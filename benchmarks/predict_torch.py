@@ -36,7 +36,7 @@ def measure() -> Iterator[tuple[str, bool]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         paint(folder, TILES)
-        stages = stages_of(folder, NETWORK, truth=False)
+        stages = stages_of(folder, NETWORK, truth=False, taught=False)
         engines = [engine for engine in ("tensorflow", "openvino") if not missing_packages(engine)]
         steps = {engine: stages.step_by(engine) for engine in engines}
         for step in steps.values():

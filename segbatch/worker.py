@@ -16,6 +16,12 @@ from types import FrameType
 
 import click
 
+from segbatch.runs.allocator import begin_with_huge_pages
+
+if __name__ == "__main__":
+    # Before anything that takes time to import, since that would be imported twice.
+    begin_with_huge_pages()
+
 from segbatch.errors import Exit, SegbatchError
 from segbatch.runs.attempts import begin_attempt, end_attempt
 from segbatch.runs.layout import FINISH

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
@@ -27,7 +28,7 @@ from segbatch.inference.masks import MaskFormat, Written
 from segbatch.inference.prepare import bundle_of_job, cleaning_of, image_format, make_step
 from segbatch.inference.results import TileResult
 from segbatch.inference.step import Step
-from segbatch.inference.task import WRITERS, PredictTask
+from segbatch.inference.task import BATCHES_WAITING, WRITERS, PredictTask
 from segbatch.inference.windows import WindowStep
 from segbatch.runs.bundles import bundle_digest
 from segbatch.runs.creation import create_run
@@ -63,6 +64,10 @@ class Timed:
     def cpu_rate(self) -> float:
         """Tiles a processor second."""
         return self.tiles / max(self.cpu, 1e-9)
+
+    def __add__(self, other: Timed) -> Timed:
+        """Both, one after the other."""
+        return Timed(self.tiles + other.tiles, self.seconds + other.seconds, self.cpu + other.cpu)
 
 
 class Stages:
@@ -137,13 +142,15 @@ class Stages:
         held = self._held
 
         def run() -> None:
-            # Two at a time, as in the task: while one is fetched the next is computed.
-            waiting: Sequence[TileResult | None] = [None]
+            # As in the task: the step waits while enough batches are being computed.
+            waiting: deque[Results] = deque()
             for number in range(batches):
                 batch = held[number % len(held)]
-                results = step(batch["image"], batch["size"].numpy(), batch["truth"])
-                _, waiting = waiting[0], results
-            _ = waiting[0]
+                waiting.append(step(batch["image"], batch["size"].numpy(), batch["truth"]))
+                if len(waiting) > BATCHES_WAITING:
+                    _ = waiting.popleft()[0]
+            for results in waiting:
+                _ = results[0]
 
         return timed(batches * self._batch, run)
 

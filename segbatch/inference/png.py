@@ -1,6 +1,7 @@
-"""PNG files of one channel, for masks and probabilities: runs of equal bytes alone are shortened, no filters.
+"""PNG files of one channel, for masks and probabilities: only repeated rows, and runs of equal bytes, are shortened.
 
-PNG specification (third edition, W3C 2025), sections 5 (chunks), 7 (serialization) and 11 (IHDR, PLTE, IDAT, IEND).
+PNG specification (third edition, W3C 2025), sections 5 (chunks), 7 (serialization), 9 (filters) and 11 (IHDR, PLTE,
+IDAT, IEND).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _PALETTE = 0, 3
+_NONE, _UP = 0, 2
+"""Filters, the first byte of each row: its bytes as they are, or what they are more than those of the row above."""
 
 
 def encode_mask(pixels: NDArray[np.uint8 | np.uint16], palette: bytes | None = None) -> bytes:
@@ -26,9 +29,14 @@ def encode_mask(pixels: NDArray[np.uint8 | np.uint16], palette: bytes | None = N
         The file: palette indices or grey, of as many bits as the pixels have.
     """
     (height, width), size = pixels.shape, pixels.dtype.itemsize
-    # Each row begins with its filter: 0, none, since neighbouring labels differ by nothing or by anything.
-    rows = np.zeros((height, width * size + 1), np.uint8)
+    rows = np.empty((height, width * size + 1), np.uint8)
+    # Neighbouring labels differ by nothing or by anything.
+    rows[:, 0] = _NONE
     rows[:, 1:] = pixels if size == 1 else pixels.astype(">u2").view(np.uint8)
+    # A mask is mostly larger than what the network saw, so that every other row is the one above: half the file.
+    repeated = np.flatnonzero((pixels[1:] == pixels[:-1]).all(axis=1)) + 1
+    rows[repeated] = 0
+    rows[repeated, 0] = _UP
     header = struct.pack(">IIBBBBB", width, height, 8 * size, _GREY if palette is None else _PALETTE, 0, 0, 0)
     parts = [_SIGNATURE, _chunk(b"IHDR", header)]
     if palette is not None:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from segbatch.data.normalize import normalization_of
 from segbatch.data.resize import resize_image
 from segbatch.inference.engines.engine import Engine
+from segbatch.inference.lanes import Lanes
 from segbatch.inference.results import BatchResults, Fetch
 from segbatch.inference.views import PLAIN, View, averaged, brought_back, mean, seen_from
 from segbatch.models.bundle import Bundle
@@ -56,6 +57,7 @@ class Step:
         self._views = views
         self._output: Output = bundle.info.output if len(views) == 1 else "probabilities"
         self._engine = engine
+        self.lanes = Lanes.of_tensorflow()
         self._make_graphs()
 
     def _make_graphs(self) -> None:
@@ -111,8 +113,12 @@ class Step:
             fitted = as_array(self._fit(image)) if one_size else self._fitted(image, groups)
             scores = self._asked(fitted, self._engine)
             return lambda: self._fetch(self._decided(scores()))
-        outcome = self._whole(image) if one_size else self._of_fitted(self._fitted(image, groups))
-        return lambda: self._fetch(outcome)
+        if one_size:
+            outcome = self.lanes.start(lambda: self._whole(image))
+        else:
+            fitted = self._fitted(image, groups)
+            outcome = self.lanes.start(lambda: self._of_fitted(fitted))
+        return lambda: self._fetch(outcome())
 
     def _fetch(self, outcome: tuple[tf.Tensor, tf.Tensor]) -> tuple[np.ndarray, np.ndarray | None]:
         mask, best = outcome

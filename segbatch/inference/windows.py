@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
@@ -10,11 +12,14 @@ import tensorflow as tf
 from segbatch.data.normalize import normalization_of
 from segbatch.data.windows import Blend, Windows
 from segbatch.inference.engines.engine import Engine
+from segbatch.inference.lanes import Lanes
 from segbatch.inference.results import TileResult
 from segbatch.inference.views import PLAIN, View, averaged, brought_back, mean, seen_from
 from segbatch.models.bundle import Bundle
 from segbatch.models.decision import decide, probabilities
 from segbatch.spec.mask_rules import MaskRules
+
+Positions = Sequence[tuple[int, int]]
 
 
 class WindowStep:
@@ -57,6 +62,8 @@ class WindowStep:
         self._bits = probability_bits
         self._views = views
         self._engine = engine
+        # Engines have lanes of their own.
+        self._lanes = Lanes.of_tensorflow() if engine is None else Lanes(0)
         pixel = tf.uint8 if bundle.info.depth == 8 else tf.uint16
         signature = tf.TensorSpec([batch_size, window, window, bundle.info.bands], pixel)
         self._network = tf.function(self._probabilities, input_signature=[signature])
@@ -83,14 +90,24 @@ class WindowStep:
         windows = Windows(height, width, self._window, self._overlap)
         channels = 1 if self._bundle.info.head == "binary" else len(self._bundle.info.labels.scored)
         blend = Blend(windows, channels)
+        for chunk, votes in self._voted(image, windows):
+            for position, vote in zip(chunk, votes, strict=False):
+                blend.add(position, vote)
+        return self._decided(blend.result(), truth)
+
+    def _voted(self, image: np.ndarray, windows: Windows) -> Iterator[tuple[Positions, np.ndarray]]:
+        """Yield the windows in order, a batch at a time, with their votes; those of the next are being computed."""
+        waiting: deque[tuple[Positions, Callable[[], np.ndarray]]] = deque()
         for chunk in self._chunks(list(windows)):
             pixels = np.zeros((self._batch_size, self._window, self._window, image.shape[2]), image.dtype)
             for slot, position in enumerate(chunk):
                 pixels[slot] = windows.cut(image, position)
-            votes = self._votes(pixels)
-            for slot, position in enumerate(chunk):
-                blend.add(position, votes[slot])
-        return self._decided(blend.result(), truth)
+            waiting.append((chunk, self._lanes.start(partial(self._votes, pixels))))
+            if len(waiting) > self._lanes.number:
+                first, votes = waiting.popleft()
+                yield first, votes()
+        for chunk, votes in waiting:
+            yield chunk, votes()
 
     def _votes(self, pixels: np.ndarray) -> np.ndarray:
         """Probabilities, float32 [B, window, window, C], of windows."""
@@ -104,7 +121,7 @@ class WindowStep:
         seen = [brought_back(probabilities(scores(), info.head, info.output), view) for scores, view in started]
         return np.asarray(mean(seen))
 
-    def _chunks(self, positions: Sequence[tuple[int, int]]) -> Iterator[Sequence[tuple[int, int]]]:
+    def _chunks(self, positions: Positions) -> Iterator[Positions]:
         for start in range(0, len(positions), self._batch_size):
             yield positions[start : start + self._batch_size]
 

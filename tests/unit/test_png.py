@@ -13,10 +13,10 @@ from segbatch.evaluation.counts import class_pixels, confusion, tally
 from segbatch.inference.png import encode_mask
 
 
-@given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 2**32 - 1), st.booleans())
-def test_pillow_reads_what_was_written(height: int, width: int, seed: int, colored: bool) -> None:
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 3), st.integers(0, 2**32 - 1), st.booleans())
+def test_pillow_reads_what_was_written(height: int, width: int, times: int, seed: int, colored: bool) -> None:
     rng = np.random.default_rng(seed)
-    pixels = rng.integers(0, 5, (height, width)).astype(np.uint8)
+    pixels = rng.integers(0, 5, (height, width)).astype(np.uint8).repeat(times, axis=0)
     palette = rng.integers(0, 256, 15).astype(np.uint8).tobytes() if colored else None
     picture = Image.open(io.BytesIO(encode_mask(pixels, palette)))
     picture.load()
@@ -25,6 +25,18 @@ def test_pillow_reads_what_was_written(height: int, width: int, seed: int, color
     if palette is not None:
         table = np.frombuffer(palette, np.uint8).reshape(-1, 3)
         assert np.array_equal(np.asarray(picture.convert("RGB")), table[pixels])
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 2**32 - 1))
+def test_sixteen_bits_too(height: int, width: int, seed: int) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 2**16, (height, width)).astype(np.uint16).repeat(2, axis=0)
+    picture = Image.open(io.BytesIO(encode_mask(pixels)))
+    assert np.array_equal(np.asarray(picture), pixels)
+
+
+def test_a_mask_at_twice_the_network_s_size_is_hardly_larger() -> None:
+    mask = np.random.default_rng(0).integers(0, 4, (64, 128)).astype(np.uint8)
+    assert len(encode_mask(mask.repeat(2, axis=0))) < 1.1 * len(encode_mask(mask))
 
 
 def test_a_view_of_a_larger_map_is_written_as_it_is_seen() -> None:

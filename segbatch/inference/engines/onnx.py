@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -11,6 +10,7 @@ import numpy as np
 
 from segbatch.inference.engines.engine import Scores
 from segbatch.inference.engines.exported import exported
+from segbatch.inference.lanes import ON_CPU, Lanes
 from segbatch.models.bundle import Bundle
 from segbatch.spec.engines import engine_version, require
 
@@ -42,11 +42,12 @@ class OnnxRuntime:
         providers = [provider for provider in _PROVIDERS if provider in there]
         self._session = onnxruntime.InferenceSession(str(folder / _FILE), options, providers=providers)
         self._input = self._session.get_inputs()[0].name
-        self._thread = ThreadPoolExecutor(1)
+        # On a GPU a call waits for its end, so that it has a thread of its own, however quick.
+        self._lanes = Lanes(1, quick=0) if _PROVIDERS[0] in providers else Lanes(ON_CPU)
 
     def start(self, pixels: np.ndarray) -> Scores:
         """Start computing a batch; see `Engine`."""
-        return self._thread.submit(self._run, pixels).result
+        return self._lanes.start(lambda: self._run(pixels))
 
     def _run(self, pixels: np.ndarray) -> np.ndarray:
         return np.asarray(self._session.run(None, {self._input: pixels})[0], np.float32)

@@ -72,7 +72,9 @@ def due(number: int) -> datetime:
 
 
 def night(user: User, number: int) -> str:
-    return user.type("schedule", "fire", "nightly", "--now", due(number).isoformat(), "--home", str(user.folder / "schedules"))
+    return user.type(
+        "schedule", "fire", "nightly", "--now", due(number).isoformat(), "--home", str(user.folder / "schedules")
+    )
 
 
 def states(found: dict[str, Any]) -> dict[str, str]:
