@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 SEGBATCH := $(VENV)/bin/segbatch
 READY := $(VENV)/.ready
 # Tests at once: those on SLURM mostly wait. Their files come first, so that the long ones do not come last.
-JOBS ?= 3
+JOBS ?= 2
 
 .PHONY: demo test bench lint setup clean tools lock image image-test
 

@@ -149,7 +149,8 @@ class LocalRunner:
             )
             with self._lock:
                 self._children.add(child)
-                if self._stops:
+                # Where only the finishing task is left it is let go on: it does not know of signals yet.
+                if self._stops and task != FINISH:
                     child.terminate()
             try:
                 code = child.wait()

@@ -31,7 +31,7 @@ from segbatch.runs.tiles import Tile, read_tiles
 from segbatch.spec.job import PredictJob
 
 Log = Callable[[str], None]
-STAGES = ("wait for tiles", "step", "fetch", "clean", "encode", "write")
+STAGES = ("wait for tiles", "step", "wait for step", "clean", "encode", "write")
 
 
 def finish(run: Run, log: Log) -> int:

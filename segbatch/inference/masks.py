@@ -139,7 +139,7 @@ class MaskWriters:
         self._journal_lock = threading.Lock()
         self._backlog: Backlog[tuple[Sequence[ToWrite], Sequence[TileResult | None]]] = Backlog(capacity, threads)
         self._error: BaseException | None = None
-        stages = ("fetch", *(("clean",) if written.cleaning else ()), "encode", "write")
+        stages = ("wait for step", *(("clean",) if written.cleaning else ()), "encode", "write")
         self.seconds = dict.fromkeys(stages, 0.0)
         self.done = 0
         self.pixels = 0
@@ -190,7 +190,7 @@ class MaskWriters:
             for tile in tiles:
                 begun = time.perf_counter()
                 result = results[tile.slot]
-                spent["fetch"] += time.perf_counter() - begun
+                spent["wait for step"] += time.perf_counter() - begun
                 if result is not None:
                     rows.append(self._one(tile, result, spent))
         finally:

@@ -103,17 +103,21 @@ def test_stopped_and_resumed_ends_complete(job: Path, stop: str) -> None:
     until(lambda: (job.parent / "runs/score/latest/run.json").exists())
     run = newest(job.parent)
     until(lambda: len(read_attempts(run.paths.task(0))) == 1)
+    worker = read_attempts(run.paths.task(0))[0].start["pid"]
+    # Held, so that it is at work however long a command takes.
+    os.kill(worker, signal.SIGSTOP)
     if stop == "cancel":
         process.wait()
         assert "finish the batch" in segbatch(job.parent, "cancel", "score").stdout
+        os.kill(worker, signal.SIGCONT)
     elif stop == "kill":
         process.wait()
         runner = json.loads(run.paths.ledger.read_text().splitlines()[0])["pid"]
-        worker = read_attempts(run.paths.task(0))[0].start["pid"]
         os.kill(runner, signal.SIGKILL)
         os.kill(worker, signal.SIGKILL)
     else:
         os.kill(process.pid, signal.SIGINT if stop == "interrupt" else signal.SIGHUP)
+        os.kill(worker, signal.SIGCONT)
         assert process.wait() == 85
     until(lambda: run_status(run).over)
     status = run_status(run)

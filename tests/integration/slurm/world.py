@@ -17,6 +17,8 @@ from segbatch.runs.run import Run, find_run
 from tests.support.slurm_cluster import SlurmCluster
 from tests.support.worlds import outputs, write_job
 
+PATIENCE_S = 240.0
+"""Seconds that anything may take: a busy machine is no failure."""
 TILES = 48
 BATCH = 2
 LABELS = {
@@ -87,7 +89,7 @@ class User:
             env=environ,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_S,
             check=False,
         )
         assert code is None or done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -102,7 +104,7 @@ class User:
         """The newest run of a job."""
         return find_run(name, self.folder / "runs")
 
-    def over(self, name: str, timeout: float = 120) -> dict[str, Any]:
+    def over(self, name: str, timeout: float = PATIENCE_S) -> dict[str, Any]:
         """Wait until a run is over, and return its status."""
         found: dict[str, Any] = {}
 
@@ -121,7 +123,7 @@ class User:
             journals = folder.glob("tasks/[0-9]*/journal-*.csv")
             return sum(len(path.read_bytes().splitlines()) >= rows for path in journals)
 
-        self.slurm.wait_for(lambda: count() >= tasks, 90, f"{tasks} tasks of {name} with {rows} tiles")
+        self.slurm.wait_for(lambda: count() >= tasks, PATIENCE_S, f"{tasks} tasks of {name} with {rows} tiles")
 
     def go(self, name: str) -> None:
         """Let slow workers run at full speed."""
