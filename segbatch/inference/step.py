@@ -113,11 +113,8 @@ class Step:
             fitted = as_array(self._fit(image)) if one_size else self._fitted(image, groups)
             scores = self._asked(fitted, self._engine)
             return lambda: self._fetch(self._decided(scores()))
-        if one_size:
-            outcome = self.lanes.start(lambda: self._whole(image))
-        else:
-            fitted = self._fitted(image, groups)
-            outcome = self.lanes.start(lambda: self._of_fitted(fitted))
+        graph, pixels = (self._whole, image) if one_size else (self._of_fitted, self._fitted(image, groups))
+        outcome = self.lanes.start(lambda: graph(pixels))
         return lambda: self._fetch(outcome())
 
     def _fetch(self, outcome: tuple[tf.Tensor, tf.Tensor]) -> tuple[np.ndarray, np.ndarray | None]:

@@ -63,7 +63,7 @@ class WindowStep:
         self._views = views
         self._engine = engine
         # Engines have lanes of their own.
-        self._lanes = Lanes.of_tensorflow() if engine is None else Lanes(0)
+        self.lanes = Lanes.of_tensorflow() if engine is None else Lanes(0)
         pixel = tf.uint8 if bundle.info.depth == 8 else tf.uint16
         signature = tf.TensorSpec([batch_size, window, window, bundle.info.bands], pixel)
         self._network = tf.function(self._probabilities, input_signature=[signature])
@@ -102,8 +102,8 @@ class WindowStep:
             pixels = np.zeros((self._batch_size, self._window, self._window, image.shape[2]), image.dtype)
             for slot, position in enumerate(chunk):
                 pixels[slot] = windows.cut(image, position)
-            waiting.append((chunk, self._lanes.start(partial(self._votes, pixels))))
-            if len(waiting) > self._lanes.number:
+            waiting.append((chunk, self.lanes.start(partial(self._votes, pixels))))
+            if len(waiting) > self.lanes.number:
                 first, votes = waiting.popleft()
                 yield first, votes()
         for chunk, votes in waiting:
